@@ -1,0 +1,11 @@
+// Everything TypeScript can see of the native side, and nothing else.
+#include "addon.h"
+
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  obd::export_layers(env, exports);
+  obd::export_device(env, exports);
+  obd::export_files(env, exports);
+  obd::export_system(env, exports);
+  return exports;
+}
+NODE_API_MODULE(obd, init)

@@ -1,0 +1,5 @@
+#include "addon.h"
+
+namespace obd {
+void export_device(Napi::Env, Napi::Object) {}
+}  // namespace obd

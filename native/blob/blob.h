@@ -1,0 +1,35 @@
+// Where bytes come from: a local file, a window of another blob (a tar entry), or a remote blob behind
+// the block cache. Reads never wait for the network: what is not local is reported as a miss, so a
+// thread that serves a device is never blocked by a registry.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace obd {
+
+class RemoteBlob;
+
+// A piece of a remote blob that has to be fetched before a read can be answered.
+struct Miss {
+  RemoteBlob* blob;
+  uint64_t extent;  // index of the cache extent
+};
+using Misses = std::vector<Miss>;
+
+class Blob {
+ public:
+  virtual ~Blob() = default;
+  // Bytes in the blob.
+  virtual uint64_t size() const = 0;
+  // What an error message calls it: a path, or a digest.
+  virtual const std::string& name() const = 0;
+  // Reads exactly `count` bytes at `offset` into `buf`. Returns false, with every missing extent of the
+  // range appended to `misses`, when some are not local. Throws FormatError for a read past the end,
+  // std::system_error when the medium fails. Thread-safe.
+  virtual bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) = 0;
+};
+
+}  // namespace obd

@@ -1,0 +1,93 @@
+// What the rest of the builder knows of block devices. The device server process implements it; the
+// snapshot room is its only user.
+
+/** A sealed or frozen layer that can stand below others in a stack. */
+export type LowerLayer =
+	/** A sealed layer blob on local disk; tar wrap and ZFile are detected (FORMATS.md 0). */
+	| { readonly kind: 'blob'; readonly digest: string; readonly size: number; readonly path: string }
+	/** A sealed layer blob in a registry, read lazily through the block cache. `source` is opaque here:
+	 *  the device server hands it to its `fetch` function (registry room) unchanged. */
+	| { readonly kind: 'remote'; readonly digest: string; readonly size: number; readonly source: RemoteSource }
+	/** A layer frozen by `Device.seal` in this device server, whether committed already or not. */
+	| { readonly kind: 'frozen'; readonly id: string };
+
+/** Where a remote blob is read from: everything the registry room needs, as plain JSON. */
+export interface RemoteSource {
+	/** Registry reference of the repository, e.g. `127.0.0.1:5000/base`. */
+	readonly repository: string;
+	/** Plain http or unverified https is allowed for this registry. */
+	readonly insecure: boolean;
+}
+
+export interface AttachOptions {
+	/** Bottom first. Empty for a new disk (then `virtualSize` is required). */
+	readonly lowers: readonly LowerLayer[];
+	readonly writable: boolean;
+	/** Bytes; only for a disk without lowers. Otherwise the lowers' size counts. */
+	readonly virtualSize?: number;
+}
+
+export interface DeviceStats {
+	/** Counts write and discard requests since attach; equal numbers mean nothing was written in between. */
+	readonly writes: number;
+	readonly bytesRead: number;
+	readonly bytesWritten: number;
+	/** Fetched from registries for this device's layers, by layer digest. */
+	readonly fetched: Readonly<Record<string, number>>;
+}
+
+/** An attached device. Owned by whoever attached it; `detach` releases everything and is idempotent. */
+export interface Device {
+	readonly id: string;
+	/** The block device node, e.g. `/dev/loop3`. */
+	readonly path: string;
+	/** Bytes. */
+	readonly size: number;
+	/**
+	 * Live seal: freezes the writable layer as it is now and stacks a fresh one on top, atomically with
+	 * respect to writes. The frozen layer's ext4 superblock is made clean (valid state, free counts,
+	 * checksum). The caller has synced the file system. With `ifWrites`, fails softly (`undefined`) when the
+	 * write counter is no longer that number.
+	 */
+	seal(options?: { readonly ifWrites?: number }): Promise<FrozenLayer | undefined>;
+	stats(): Promise<DeviceStats>;
+	/** Fails, and leaves the device up, while it is mounted or opened elsewhere. */
+	detach(): Promise<void>;
+}
+
+export interface CommitOptions {
+	/** Final path of the tar-wrapped blob; written beside it as a temp file and renamed. */
+	readonly path: string;
+	/** 8-4-4-4-12 hex, any case. */
+	readonly uuid: string;
+	readonly parentUuid?: string;
+}
+
+export interface CommittedLayer {
+	/** `sha256:...` of the tar-wrapped blob: the descriptor's digest and the diffID. */
+	readonly digest: string;
+	/** Bytes of the blob. */
+	readonly size: number;
+	/** LSMT records in the layer. */
+	readonly segments: number;
+	/** Bytes of virtual disk data in the layer, before compression. */
+	readonly dataBytes: number;
+}
+
+/** A layer frozen by a live seal: a lower for other devices at once, a blob once committed. */
+export interface FrozenLayer {
+	readonly id: string;
+	/** Compresses, checksums, wraps and hashes the layer on native threads (FORMATS.md 2.3, 1, 3). */
+	commit(options: CommitOptions): Promise<CommittedLayer>;
+	/** Gives the working files back once no device uses them. */
+	release(): Promise<void>;
+}
+
+/** The device server process as the builder sees it. */
+export interface DeviceServer {
+	attach(options: AttachOptions): Promise<Device>;
+	/** Bytes fetched from registries since the start, by layer digest. */
+	fetched(): Promise<Readonly<Record<string, number>>>;
+	/** Detaches what is left and ends the process. */
+	close(): Promise<void>;
+}

@@ -30,6 +30,11 @@ class Blob {
   // range appended to `misses`, when some are not local. Throws FormatError for a read past the end,
   // std::system_error when the medium fails. Thread-safe.
   virtual bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) = 0;
+  // The caller found this range corrupt (a checksum of the format above it). A blob that keeps copies of
+  // remote bytes forgets them, appends their extents to `misses` and returns true: report a miss and read
+  // again. False when fetching again cannot help: the caller throws FormatError. A window forwards this
+  // to the blob under it.
+  virtual bool distrust(uint64_t /*offset*/, size_t /*count*/, Misses& /*misses*/) { return false; }
 };
 
 }  // namespace obd

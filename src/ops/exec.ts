@@ -1,0 +1,144 @@
+// The exec op: one process in a container on a writable mount of its root snapshot.
+import { createHash } from 'node:crypto';
+import path from 'node:path';
+import { MountType, NetMode, SecurityMode, pb } from '../llb/index.js';
+import type { BuildSession } from '../session/index.js';
+import type { CacheMap, InputKey, Op, OpContext, Result } from '../solver/index.js';
+import { contentKey, pathSelector } from './content.js';
+import { PreparedMounts } from './mounts.js';
+import type { Worker } from './worker.js';
+
+const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+interface Platform {
+	readonly os: string;
+	readonly architecture: string;
+	readonly variant?: string;
+}
+
+export class ExecOp implements Op<BuildSession> {
+	readonly weight = 1;
+
+	constructor(
+		private readonly worker: Worker,
+		private readonly op: pb.ExecOp,
+		private readonly inputCount: number,
+		private readonly platform: Platform,
+	) {
+		if (!op.meta) throw new Error('exec without a process');
+		if (op.meta.args.length === 0) throw new Error('no args specified');
+		if (!op.mounts.some((mount) => mount.dest === '/')) throw new Error('no root mount');
+		for (const mount of op.mounts) {
+			if (mount.input < -1 || mount.input >= inputCount) throw new Error(`invalid mountinput ${mount.input}`);
+		}
+		if (op.cdiDevices.length > 0) throw new Error('devices (RUN --device) are not supported by obd');
+	}
+
+	cacheMap(): Promise<CacheMap> {
+		const { os, architecture, variant } = this.platform;
+		const sum = createHash('sha256').update('obd.exec.v1').update(pb.ExecOp.encode(keyed(this.op)).finish());
+		sum.update(JSON.stringify([os, architecture, variant ?? '']));
+		return Promise.resolve({
+			digest: `sha256:${sum.digest('hex')}`,
+			inputs: Array.from({ length: this.inputCount }, (_, i) => this.#inputKey(i)),
+		});
+	}
+
+	/** A read-only or thrown-away bind counts by its content; what becomes an output counts as a whole. */
+	#inputKey(input: number): InputKey {
+		const mounts = this.op.mounts.filter((mount) => mount.input === input && (mount.mountType === MountType.BIND || mount.mountType === MountType.CACHE));
+		const selectors = mounts.map((mount) => path.posix.resolve('/', mount.selector));
+		if (mounts.length === 0) return {};
+		if (!mounts.every((mount) => keyedByContent(mount))) return { selector: selectors.join('\0') };
+		return contentKey(this.worker, [...new Set(selectors)].map((selector) => pathSelector(selector, true)));
+	}
+
+	async run(context: OpContext<BuildSession>, inputs: readonly Result[]): Promise<readonly Result[]> {
+		const { meta } = this.op;
+		if (!meta) throw new Error('exec without a process');
+		const prepared = new PreparedMounts(this.worker, inputs, context);
+		try {
+			await prepared.prepare(this.op.mounts, meta.cwd);
+			await this.worker.runtime.run({
+				rootfs: prepared.root.path,
+				readonlyRootfs: prepared.root.readonly,
+				args: meta.args,
+				env: await this.#env(context.session),
+				cwd: meta.cwd,
+				user: meta.user,
+				hostname: meta.hostname,
+				mounts: prepared.mounts,
+				network: networks[this.op.network] ?? 'default',
+				security: this.op.security === SecurityMode.INSECURE ? 'insecure' : 'sandbox',
+				extraHosts: meta.extraHosts.map(({ Host, IP }) => ({ host: Host, ip: IP })),
+				ulimits: meta.ulimit.map(({ Name, Soft, Hard }) => ({ name: Name, soft: Soft, hard: Hard })),
+				cgroupParent: meta.cgroupParent,
+				removeMountStubsRecursive: meta.removeMountStubsRecursive,
+				validExitCodes: meta.validExitCodes,
+				signal: context.signal,
+				onOutput: (stream, data) => { context.reporter.log(stream, data); },
+			});
+			return await prepared.commit();
+		} finally {
+			await prepared.close();
+		}
+	}
+
+	async #env(session: BuildSession): Promise<string[]> {
+		const env = [...(this.op.meta?.env ?? []), ...proxyEnv(this.op.meta?.proxyEnv)];
+		if (!env.some((entry) => entry.startsWith('PATH='))) env.push(`PATH=${defaultPath}`);
+		for (const { ID, name, optional } of this.op.secretenv) {
+			if (ID === '') throw new Error(`secret ID missing for "${name}" environment variable`);
+			const data = await session.secret(ID);
+			if (!data && !optional) throw new Error(`secret ${ID}: not found`);
+			env.push(`${name}=${data ? Buffer.from(data).toString('utf8') : ''}`);
+		}
+		return env;
+	}
+}
+
+const networks: Partial<Record<NetMode, 'default' | 'host' | 'none'>> = {
+	[NetMode.UNSET]: 'default',
+	[NetMode.HOST]: 'host',
+	[NetMode.NONE]: 'none',
+};
+
+/** The op as it enters the cache key: without what does not change the result (as BuildKit leaves it out). */
+function keyed(op: pb.ExecOp): pb.ExecOp {
+	const meta = op.meta && { ...op.meta, proxyEnv: undefined, extraHosts: op.meta.extraHosts.map((host) => ({ ...host, IP: '' })) };
+	const mounts = op.mounts.map((mount) => ({ ...mount, selector: '', cacheOpt: keyedCache(mount) }));
+	const [only] = mounts;
+	const plainRoot = mounts.length === 1 && only?.dest === '/' && !only.readonly && only.mountType === MountType.BIND;
+	return { ...op, meta, mounts: plainRoot ? [] : mounts };
+}
+
+/** Which cache directory is used changes nothing but when the user chose a namespace of their own. */
+function keyedCache(mount: pb.Mount): pb.Mount['cacheOpt'] {
+	const { cacheOpt } = mount;
+	if (!cacheOpt || cacheOpt.sharing !== 0) return cacheOpt && { ...cacheOpt, ID: '', sharing: 0 };
+	const slash = cacheOpt.ID.indexOf('/');
+	const isDefault = cacheOpt.ID === mount.dest || (slash >= 0 && cacheOpt.ID.slice(slash + 1) === mount.dest);
+	return isDefault ? cacheOpt : { ...cacheOpt, ID: '' };
+}
+
+function keyedByContent(mount: pb.Mount): boolean {
+	const safe = mount.output === -1 || mount.readonly || path.posix.resolve('/', mount.selector) === '/';
+	if (mount.contentCache === pb.MountContentCache.OFF) return false;
+	if (mount.contentCache === pb.MountContentCache.ON) {
+		if (!safe) throw new Error(`invalid mount cache content of ${mount.dest}`);
+		return true;
+	}
+	return safe && mount.dest !== '/';
+}
+
+function proxyEnv(proxy: pb.ProxyEnv | undefined): string[] {
+	if (!proxy) return [];
+	const all: readonly (readonly [string, string])[] = [
+		['HTTP_PROXY', proxy.httpProxy],
+		['HTTPS_PROXY', proxy.httpsProxy],
+		['FTP_PROXY', proxy.ftpProxy],
+		['NO_PROXY', proxy.noProxy],
+		['ALL_PROXY', proxy.allProxy],
+	];
+	return all.filter(([, value]) => value !== '').flatMap(([name, value]) => [`${name}=${value}`, `${name.toLowerCase()}=${value}`]);
+}

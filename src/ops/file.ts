@@ -1,0 +1,251 @@
+// The file op: mkdir, mkfile, symlink, rm and copy on mounted snapshots.
+import { createHash } from 'node:crypto';
+import { pb } from '../llb/index.js';
+import { runFileActions, type NativeFileAction } from '../native/files.js';
+import type { BuildSession } from '../session/index.js';
+import { scratch, type ReadMount, type Snapshot, type WritableMount } from '../snapshot/index.js';
+import type { CacheMap, Op, OpContext, Result } from '../solver/index.js';
+import { contentKey, pathSelector, type Selector } from './content.js';
+import { resolveOwner } from './owner.js';
+import { asOpResult, SnapshotResult } from './result.js';
+import { uuidOf } from './uuid.js';
+import type { Worker } from './worker.js';
+
+export class FileOp implements Op<BuildSession> {
+	readonly weight = 1;
+
+	constructor(
+		private readonly worker: Worker,
+		private readonly op: pb.FileOp,
+		private readonly inputCount: number,
+	) {
+		validate(op.actions, inputCount);
+	}
+
+	cacheMap(): Promise<CacheMap> {
+		const selectors = new Map<number, Selector[]>();
+		const whole = new Set<number>();
+		const actions = this.op.actions.map((action) => this.#keyed(action, selectors, whole));
+		const sum = createHash('sha256').update('obd.file.v1').update(pb.FileOp.encode({ actions }).finish());
+		return Promise.resolve({
+			digest: `sha256:${sum.digest('hex')}`,
+			inputs: Array.from({ length: this.inputCount }, (_, i) => {
+				const selected = selectors.get(i);
+				return selected && !whole.has(i) ? contentKey(this.worker, selected) : {};
+			}),
+		});
+	}
+
+	/** The action as it enters the key: a source path counts by its content, only its last name counts itself. */
+	#keyed(action: pb.FileAction, selectors: Map<number, Selector[]>, whole: Set<number>): pb.FileAction {
+		const select = (input: number, selector: Selector): void => {
+			if (input < 0 || input >= this.inputCount) return;
+			const list = selectors.get(input);
+			if (list) list.push(selector);
+			else selectors.set(input, [selector]);
+		};
+		if (action.input >= 0) whole.add(action.input);
+		selectOwnerFiles(ownerOf(action), select);
+		if (action.action?.$case !== 'copy') return action;
+		const { copy } = action.action;
+		select(action.secondaryInput, {
+			path: copy.src,
+			wildcard: copy.allowWildcard && hasWildcard(copy.src),
+			followLinks: copy.followSymlink,
+			includePatterns: copy.includePatterns,
+			excludePatterns: copy.excludePatterns,
+		});
+		if (action.secondaryInput < 0 || action.secondaryInput >= this.inputCount) return action;
+		return { ...action, action: { $case: 'copy', copy: { ...copy, src: baseName(copy.src) } } };
+	}
+
+	async run(context: OpContext<BuildSession>, inputs: readonly Result[]): Promise<readonly Result[]> {
+		const execution = new FileOpExecution(this.worker, this.op.actions, inputs, context);
+		try {
+			return await execution.run();
+		} finally {
+			await execution.close();
+		}
+	}
+}
+
+/** Inputs and results of actions, numbered as the actions refer to them, while the op runs. */
+class FileOpExecution {
+	readonly #open = new Map<number, WritableMount>();
+	readonly #snapshots = new Map<number, Snapshot>();
+	readonly #views = new Map<number, ReadMount>();
+	readonly #uses = new Map<number, number>();
+
+	constructor(
+		private readonly worker: Worker,
+		private readonly actions: readonly pb.FileAction[],
+		private readonly inputs: readonly Result[],
+		private readonly context: OpContext<BuildSession>,
+	) {
+		for (const action of actions) {
+			for (const ref of [action.input, action.secondaryInput]) this.#uses.set(ref, (this.#uses.get(ref) ?? 0) + 1);
+		}
+	}
+
+	async run(): Promise<readonly Result[]> {
+		const outputs: Result[] = [];
+		for (const [i, action] of this.actions.entries()) {
+			this.context.signal.throwIfAborted();
+			const ref = this.inputs.length + i;
+			const mount = await this.#writable(action.input);
+			this.#open.set(ref, mount);
+			await runFileActions(mount.root, [await this.#native(action, mount)], { signal: this.context.signal });
+			if (action.output >= 0) outputs[action.output] = new SnapshotResult(await this.#commit(ref));
+		}
+		return outputs;
+	}
+
+	async close(): Promise<void> {
+		await Promise.all([...this.#views.values()].map((view) => view.release()));
+		await Promise.all([...this.#open.values()].map((mount) => mount.abort()));
+	}
+
+	/** A mount standing at `ref`: the open one of the action before when nobody else needs it, else a new one. */
+	async #writable(ref: number): Promise<WritableMount> {
+		const open = this.#open.get(ref);
+		if (open && this.#uses.get(ref) === 1) {
+			this.#open.delete(ref);
+			return open;
+		}
+		return this.worker.snapshots.writable(await this.#snapshot(ref), this.context.signal);
+	}
+
+	async #snapshot(ref: number): Promise<Snapshot> {
+		if (ref < 0) return scratch;
+		const input = this.inputs[ref];
+		if (input) {
+			const result = asOpResult(input);
+			if (result.kind !== 'snapshot') throw new Error(`input ${ref} of a file operation is no file system that can be changed`);
+			return result.snapshot;
+		}
+		return this.#snapshots.get(ref) ?? this.#commit(ref);
+	}
+
+	async #commit(ref: number): Promise<Snapshot> {
+		const mount = this.#open.get(ref);
+		if (!mount) throw new Error(`result ${ref} of a file operation does not exist`);
+		this.#open.delete(ref);
+		const snapshot = await mount.commit(uuidOf(this.context.key, ref));
+		this.#snapshots.set(ref, snapshot);
+		return snapshot;
+	}
+
+	/** Root of a reference for reading; views stay open until the op ends. */
+	async #rootOf(ref: number, target: WritableMount): Promise<string> {
+		if (ref < 0) throw new Error('invalid missing user mount');
+		const input = this.inputs[ref];
+		if (input) {
+			const result = asOpResult(input);
+			if (result.kind === 'directory') return result.view.root;
+			if (this.#views.has(ref)) return this.#views.get(ref)?.root ?? '';
+			// The target shows this input's passwd as long as the op has not changed it: no second mount.
+			if (this.actions[0]?.input === ref) return target.root;
+		}
+		const view = await this.worker.snapshots.view(await this.#snapshot(ref), this.context.signal);
+		this.#views.set(ref, view);
+		return view.root;
+	}
+
+	async #native(action: pb.FileAction, mount: WritableMount): Promise<NativeFileAction> {
+		const { action: step } = action;
+		if (!step) throw new Error('a file action without an action');
+		const owner = await resolveOwner(ownerOf(action), (ref) => this.#rootOf(ref, mount));
+		const owned = owner && { owner };
+		switch (step.$case) {
+			case 'mkdir': {
+				const { path, mode, makeParents, timestamp } = step.mkdir;
+				return { kind: 'mkdir', path, mode, makeParents, timestamp, ...owned };
+			}
+			case 'mkfile': {
+				const { path, mode, data, timestamp } = step.mkfile;
+				return { kind: 'mkfile', path, mode, data, timestamp, ...owned };
+			}
+			case 'symlink': {
+				const { oldpath, newpath, timestamp } = step.symlink;
+				return { kind: 'symlink', oldpath, newpath, timestamp, ...owned };
+			}
+			case 'rm':
+				return { kind: 'rm', ...step.rm };
+			case 'copy':
+				return { ...copyAction(step.copy), source: await this.#source(action.secondaryInput), ...owned };
+		}
+	}
+
+	async #source(ref: number): Promise<{ readonly root: string }> {
+		const input = ref >= 0 ? this.inputs[ref] : undefined;
+		const result = input && asOpResult(input);
+		if (result?.kind === 'directory') return result.view;
+		let view = this.#views.get(ref);
+		if (!view) {
+			view = await this.worker.snapshots.view(await this.#snapshot(ref), this.context.signal);
+			this.#views.set(ref, view);
+		}
+		return { root: view.root };
+	}
+}
+
+function copyAction(copy: pb.FileActionCopy): Omit<Extract<NativeFileAction, { kind: 'copy' }>, 'source'> {
+	return {
+		kind: 'copy',
+		src: copy.src,
+		dest: copy.dest,
+		...(copy.modeStr !== '' ? { mode: copy.modeStr } : copy.mode >= 0 && { mode: copy.mode }),
+		followSymlink: copy.followSymlink,
+		dirCopyContents: copy.dirCopyContents,
+		attemptUnpack: copy.attemptUnpackDockerCompatibility,
+		createDestPath: copy.createDestPath,
+		allowWildcard: copy.allowWildcard,
+		allowEmptyWildcard: copy.allowEmptyWildcard,
+		timestamp: copy.timestamp,
+		includePatterns: copy.includePatterns,
+		excludePatterns: copy.excludePatterns,
+		alwaysReplaceExistingDestPaths: copy.alwaysReplaceExistingDestPaths,
+		requiredPaths: copy.requiredPaths,
+	};
+}
+
+function ownerOf(action: pb.FileAction): pb.ChownOpt | undefined {
+	switch (action.action?.$case) {
+		case 'mkdir': return action.action.mkdir.owner;
+		case 'mkfile': return action.action.mkfile.owner;
+		case 'symlink': return action.action.symlink.owner;
+		case 'copy': return action.action.copy.owner;
+		default: return undefined;
+	}
+}
+
+function selectOwnerFiles(owner: pb.ChownOpt | undefined, select: (input: number, selector: Selector) => void): void {
+	if (owner?.user?.user?.$case === 'byName') select(owner.user.user.byName.input, pathSelector('/etc/passwd', true));
+	if (owner?.group?.user?.$case === 'byName') select(owner.group.user.byName.input, pathSelector('/etc/group', true));
+}
+
+/** Refuses what BuildKit refuses: references to nothing, outputs that are missing or given twice. */
+function validate(actions: readonly pb.FileAction[], inputCount: number): void {
+	if (actions.length === 0) throw new Error('no actions specified');
+	const outputs = new Set<number>();
+	for (const [i, action] of actions.entries()) {
+		for (const ref of [action.input, action.secondaryInput]) {
+			if (ref < -1 || ref >= inputCount + i) throw new Error(`invalid input index ${ref}, ${inputCount + i} provided`);
+		}
+		if (action.output === -1) continue;
+		if (outputs.has(action.output)) throw new Error(`duplicate output ${action.output}`);
+		outputs.add(action.output);
+	}
+	if (outputs.size === 0) throw new Error('no outputs specified');
+	for (let i = 0; i < outputs.size; i++) if (!outputs.has(i)) throw new Error(`missing output index ${i}`);
+}
+
+function hasWildcard(path: string): boolean {
+	return /(?:^|[^\\])(?:\\\\)*[*?[]/.test(path);
+}
+
+function baseName(path: string): string {
+	const name = path.replace(/\/+$/, '');
+	if (name === '') return path === '' ? '.' : '/';
+	return name.slice(name.lastIndexOf('/') + 1);
+}

@@ -1,0 +1,34 @@
+// Ops: executes one vertex of LLB, whatever it is: source, exec, file, merge, diff. Knows how an op's
+// message becomes a cache key and a run on snapshots; scheduling and caching are the solver's.
+import type { Vertex } from '../llb/index.js';
+import type { BuildSession } from '../session/index.js';
+import type { Op } from '../solver/index.js';
+import { ExecOp } from './exec.js';
+import { FileOp } from './file.js';
+import { DiffOp, MergeOp } from './merge.js';
+import { SourceOp } from './source.js';
+import type { Worker } from './worker.js';
+
+export { asOpResult, DirectoryResult, SnapshotResult, type OpResult, type PersistedSnapshot } from './result.js';
+export { withTree } from './content.js';
+export type { Worker } from './worker.js';
+
+/** The op that executes a vertex on this worker. Throws for ops obd does not have. */
+export function opFor(vertex: Vertex, worker: Worker): Op<BuildSession> {
+	const { kind, inputs } = vertex;
+	const platform = platformOf(vertex, worker);
+	switch (kind.$case) {
+		case 'source': return new SourceOp(worker.sources.source(kind.source, platform));
+		case 'exec': return new ExecOp(worker, kind.exec, inputs.length, platform);
+		case 'file': return new FileOp(worker, kind.file, inputs.length);
+		case 'merge': return new MergeOp(worker, kind.merge);
+		case 'diff': return new DiffOp(worker, kind.diff);
+		default: throw new Error(`operation ${kind.$case} is not supported by obd`);
+	}
+}
+
+function platformOf(vertex: Vertex, worker: Worker): Worker['platform'] {
+	const { platform } = vertex.op;
+	if (!platform) return worker.platform;
+	return { os: platform.OS, architecture: platform.Architecture, ...(platform.Variant !== '' && { variant: platform.Variant }) };
+}

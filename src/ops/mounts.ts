@@ -1,0 +1,198 @@
+// What a container sees beside its root: binds of other inputs, cache directories, tmpfs, secrets, SSH
+// sockets. Everything prepared here is released by one `close`, in reverse order.
+import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { MountType, pb } from '../llb/index.js';
+import { resolveInRoot, runFileActions, type TreeView } from '../native/files.js';
+import type { ContainerMount } from '../runtime/index.js';
+import type { BuildSession } from '../session/index.js';
+import { scratch, type Snapshot, type WritableMount } from '../snapshot/index.js';
+import type { OpContext, Result } from '../solver/index.js';
+import { CacheMount } from './cache-mount.js';
+import { asOpResult, SnapshotResult } from './result.js';
+import { uuidOf } from './uuid.js';
+import type { Worker } from './worker.js';
+
+type Release = () => Promise<void>;
+
+interface OutputMount {
+	readonly output: number;
+	/** A mount whose writes become the output; or the input passed through unchanged. */
+	readonly source: WritableMount | Snapshot;
+}
+
+export class PreparedMounts {
+	readonly mounts: ContainerMount[] = [];
+	#root: { readonly path: string; readonly readonly: boolean } | undefined;
+	readonly #outputs: OutputMount[] = [];
+	readonly #release: Release[] = [];
+
+	constructor(
+		private readonly worker: Worker,
+		private readonly inputs: readonly Result[],
+		private readonly context: OpContext<BuildSession>,
+	) {}
+
+	get root(): { readonly path: string; readonly readonly: boolean } {
+		if (!this.#root) throw new Error('exec without a root file system');
+		return this.#root;
+	}
+
+	/** Prepares the mounts of an exec op. `cwd`: relative destinations start there. */
+	async prepare(mounts: readonly pb.Mount[], cwd: string): Promise<void> {
+		for (const mount of mounts) {
+			this.context.signal.throwIfAborted();
+			await this.#add(mount, path.posix.resolve('/', cwd, mount.dest));
+		}
+		// Parents are mounted before what lies inside them.
+		this.mounts.sort((a, b) => (a.destination < b.destination ? -1 : a.destination > b.destination ? 1 : 0));
+	}
+
+	/** Seals what the container wrote: one result an output. */
+	async commit(): Promise<readonly Result[]> {
+		const results: Result[] = [];
+		for (const { output, source } of this.#outputs) {
+			results[output] = new SnapshotResult('commit' in source ? await source.commit(uuidOf(this.context.key, output)) : source);
+		}
+		return results;
+	}
+
+	/** Throws away what was not committed and releases the rest. Idempotent. */
+	async close(): Promise<void> {
+		for (const release of this.#release.splice(0).reverse()) await release();
+	}
+
+	async #add(mount: pb.Mount, destination: string): Promise<void> {
+		const isRoot = destination === '/';
+		if (isRoot && mount.mountType !== MountType.BIND) throw new Error(`invalid mount type ${MountType[mount.mountType]} for ${mount.dest}`);
+		switch (mount.mountType) {
+			case MountType.BIND: return isRoot ? this.#addRoot(mount) : this.#addBind(mount, destination);
+			case MountType.CACHE: return this.#addCache(mount, destination);
+			case MountType.TMPFS: return this.#addTmpfs(mount, destination);
+			case MountType.SECRET: return this.#addSecret(mount, destination);
+			case MountType.SSH: return this.#addSsh(mount, destination);
+			default: throw new Error(`mount type ${MountType[mount.mountType] ?? mount.mountType} not implemented`);
+		}
+	}
+
+	#input(mount: pb.Mount): Result | undefined {
+		if (mount.input === -1) return undefined;
+		const input = this.inputs[mount.input];
+		if (!input) throw new Error(`missing input ${mount.input}`);
+		return input;
+	}
+
+	#snapshotOf(mount: pb.Mount): Snapshot {
+		const input = this.#input(mount);
+		if (!input) return scratch;
+		const result = asOpResult(input);
+		if (result.kind !== 'snapshot') throw new Error(`mount ${mount.dest}: a directory cannot be an output`);
+		return result.snapshot;
+	}
+
+	async #addRoot(mount: pb.Mount): Promise<void> {
+		// Even a read-only root gets a writable mount: runc makes its mount points there.
+		const writable = await this.#writable(this.#snapshotOf(mount));
+		if (mount.output !== -1) this.#outputs.push({ output: mount.output, source: writable });
+		this.#root = { path: writable.root, readonly: mount.readonly };
+	}
+
+	async #addBind(mount: pb.Mount, destination: string): Promise<void> {
+		const input = this.#input(mount);
+		const result = input && asOpResult(input);
+		if (mount.output !== -1 && mount.readonly && result?.kind === 'snapshot') {
+			this.#outputs.push({ output: mount.output, source: result.snapshot });
+		}
+		const bind = (root: string): Promise<void> => this.#bind(root, mount.selector, destination, mount.readonly);
+		if (mount.output !== -1 && !mount.readonly) {
+			const writable = await this.#writable(this.#snapshotOf(mount));
+			this.#outputs.push({ output: mount.output, source: writable });
+			return bind(writable.root);
+		}
+		if (result?.kind === 'directory') return bind(await this.#materialize(result.view));
+		if (!mount.readonly || !result) return bind((await this.#writable(result?.snapshot ?? scratch)).root);
+		const view = await this.worker.snapshots.view(result.snapshot, this.context.signal);
+		this.#release.push(view.release);
+		return bind(view.root);
+	}
+
+	async #bind(root: string, selector: string, destination: string, readonly: boolean): Promise<void> {
+		const source = await resolveInRoot(root, selector === '' ? '/' : selector);
+		this.mounts.push({ destination, source, type: 'bind', options: ['rbind', readonly ? 'ro' : 'rw'] });
+	}
+
+	async #writable(parent: Snapshot): Promise<WritableMount> {
+		const mount = await this.worker.snapshots.writable(parent, this.context.signal);
+		this.#release.push(mount.abort);
+		return mount;
+	}
+
+	/** A client's directory as the container may see it: owned by root, filtered, and ours to throw away. */
+	async #materialize(view: TreeView): Promise<string> {
+		const dir = await mkdtemp(path.join(this.worker.temporaryDir, 'bind-'));
+		this.#release.push(() => rm(dir, { recursive: true, force: true }));
+		await runFileActions(dir, [{ kind: 'copy', source: view, src: '/', dest: '/', dirCopyContents: true, createDestPath: true, timestamp: -1n }], { signal: this.context.signal });
+		return dir;
+	}
+
+	async #addCache(mount: pb.Mount, destination: string): Promise<void> {
+		if (!mount.cacheOpt) throw new Error('missing cache mount options');
+		const { ID, sharing } = mount.cacheOpt;
+		const cache = await CacheMount.take(this.worker.cacheMountDir, ID, pb.CacheSharingOpt[sharing] as 'SHARED' | 'PRIVATE' | 'LOCKED', this.context.signal);
+		this.#release.push(() => cache.release());
+		const input = this.#input(mount);
+		if (cache.fresh && input) await this.#fillCache(cache.path, input);
+		if (mount.output !== -1 && input) this.#outputs.push({ output: mount.output, source: this.#snapshotOf(mount) });
+		await this.#bind(cache.path, mount.selector, destination, mount.readonly);
+	}
+
+	/** A new cache directory starts as a copy of its `from`. */
+	async #fillCache(dir: string, input: Result): Promise<void> {
+		const result = asOpResult(input);
+		const view = result.kind === 'snapshot' ? await this.worker.snapshots.view(result.snapshot, this.context.signal) : undefined;
+		try {
+			const source = result.kind === 'directory' ? result.view : { root: view?.root ?? '' };
+			await runFileActions(dir, [{ kind: 'copy', source, src: '/', dest: '/', dirCopyContents: true, createDestPath: true, timestamp: -1n }], { signal: this.context.signal });
+		} finally {
+			await view?.release();
+		}
+	}
+
+	#addTmpfs(mount: pb.Mount, destination: string): void {
+		const size = mount.TmpfsOpt?.size ?? 0;
+		this.mounts.push({ destination, source: 'tmpfs', type: 'tmpfs', options: ['nosuid', ...(mount.readonly ? ['ro'] : []), ...(size > 0 ? [`size=${size}`] : [])] });
+	}
+
+	async #addSecret(mount: pb.Mount, destination: string): Promise<void> {
+		const option = mount.secretOpt;
+		if (!option) throw new Error('invalid secret mount options');
+		if (option.ID === '') throw new Error('secret ID missing from mount options');
+		const data = await this.context.session.secret(option.ID);
+		if (!data) {
+			if (option.optional) return;
+			throw new Error(`secret ${option.ID}: not found`);
+		}
+		const dir = await this.worker.runtime.secretDirectory();
+		const file = path.join(dir, `${process.hrtime.bigint()}`);
+		this.#release.push(() => rm(file, { force: true }));
+		await writeFile(file, data, { mode: 0o600, flag: 'wx' });
+		await chown(file, option.uid, option.gid);
+		await chmod(file, option.mode & 0o777);
+		const noexec = (option.mode & 0o111) === 0 ? ['noexec'] : [];
+		this.mounts.push({ destination, source: file, type: 'bind', options: ['ro', 'rbind', 'nodev', 'nosuid', ...noexec] });
+	}
+
+	async #addSsh(mount: pb.Mount, destination: string): Promise<void> {
+		const option = mount.SSHOpt;
+		if (!option) throw new Error('invalid ssh mount options');
+		const dir = path.join(this.worker.temporaryDir, 'ssh');
+		await mkdir(dir, { recursive: true, mode: 0o711 });
+		const socket = await this.context.session.sshAgent(option.ID, { dir, uid: option.uid, gid: option.gid, mode: option.mode & 0o777 });
+		if (!socket) {
+			if (option.optional) return;
+			throw new Error(`no SSH key "${option.ID}" forwarded from the client`);
+		}
+		this.#release.push(() => socket.close());
+		this.mounts.push({ destination, source: socket.path, type: 'bind', options: ['rbind'] });
+	}
+}

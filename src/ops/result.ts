@@ -1,0 +1,40 @@
+// What vertices of obd's ops produce.
+import type { TreeView } from '../native/files.js';
+import type { Result } from '../solver/index.js';
+import { sealedLayers, type SealedLayer, type Snapshot } from '../snapshot/index.js';
+
+/** A file system as a chain of layers. */
+export class SnapshotResult implements Result {
+	readonly kind = 'snapshot';
+
+	constructor(readonly snapshot: Snapshot) {}
+
+	/** The sealed layers; waits until the last one is in the store. */
+	async persist(): Promise<PersistedSnapshot> {
+		return { layers: await sealedLayers(this.snapshot) };
+	}
+}
+
+export interface PersistedSnapshot {
+	readonly layers: readonly SealedLayer[];
+}
+
+/** Files in a directory of this host: a client's context, a checkout, a download. Never part of an image itself. */
+export class DirectoryResult implements Result {
+	readonly kind = 'directory';
+
+	constructor(readonly view: TreeView) {}
+
+	persist(): Promise<undefined> {
+		return Promise.resolve(undefined);
+	}
+}
+
+/** Every result there is. */
+export type OpResult = SnapshotResult | DirectoryResult;
+
+/** The solver's opaque result as ours. */
+export function asOpResult(result: Result): OpResult {
+	if (result instanceof SnapshotResult || result instanceof DirectoryResult) return result;
+	throw new TypeError('not a result of these ops');
+}

@@ -1,0 +1,183 @@
+// Hands out mounted snapshots. A stage's consecutive steps get the same mount again and again: after a
+// step the writable layer is sealed live, and the mount then stands at the new snapshot, idle, for whoever
+// asks for that snapshot next.
+import { mkdir, rmdir } from 'node:fs/promises';
+import path from 'node:path';
+import type { DeviceServer, FrozenLayer } from '../device/index.js';
+import { LiveMount } from './live-mount.js';
+import { type Layer, type SealedLayer, type Snapshot, snapshotOf } from './layer.js';
+
+/** Where sealed blobs live; the store implements it. */
+export interface LayerStore {
+	/** Path of a blob that is in the store; undefined when it is not. */
+	blobPath(digest: string): string | undefined;
+	/** A path on the same file system for a blob in the making. */
+	temporaryPath(): string;
+	/** Moves a finished blob to its place and protects it while this build runs. */
+	adopt(temporaryPath: string, digest: string, size: number): Promise<void>;
+}
+
+export interface SnapshotOptions {
+	/** Starts the device server when the first mount is wanted. */
+	readonly deviceServer: () => Promise<DeviceServer>;
+	readonly store: LayerStore;
+	/** Mount points are made here; must exist. */
+	readonly mountDir: string;
+	/** Bytes of a new disk. */
+	readonly virtualSize: number;
+}
+
+/** A snapshot mounted for reading and writing, for one step. */
+export interface WritableMount {
+	readonly root: string;
+	/** Seals what the step wrote as one layer on top of its parent, and ends the mount. `uuid`: 8-4-4-4-12 hex. */
+	commit(uuid: string): Promise<Snapshot>;
+	/** Throws away what the step wrote, and ends the mount. Does nothing after `commit`. */
+	abort(): Promise<void>;
+}
+
+/** A snapshot mounted for reading. */
+export interface ReadMount {
+	readonly root: string;
+	release(): Promise<void>;
+}
+
+/** Idle mounts kept for a next step; more than that are detached, the longest unused first. */
+const maxIdleMounts = 8;
+
+export class SnapshotManager {
+	readonly #mounts = new Set<LiveMount>();
+	readonly #frozen = new Set<FrozenLayer>();
+	#mountCount = 0;
+	#closed = false;
+
+	constructor(private readonly options: SnapshotOptions) {}
+
+	/** A layer that is in the store or in a registry. */
+	layer(sealed: SealedLayer): Layer {
+		const { store } = this.options;
+		return {
+			id: sealed.digest,
+			uuid: sealed.uuid,
+			sealed: Promise.resolve(sealed),
+			lower: () => {
+				const { digest, size, source } = sealed;
+				const blob = store.blobPath(digest);
+				if (blob !== undefined) return { kind: 'blob', digest, size, path: blob };
+				if (source) return { kind: 'remote', digest, size, source };
+				throw new Error(`layer ${digest} is neither in the store nor in a registry`);
+			},
+		};
+	}
+
+	snapshot(layers: readonly SealedLayer[]): Snapshot {
+		return snapshotOf(layers.map((layer) => this.layer(layer)));
+	}
+
+	/** Mounts `parent` for a step that writes. */
+	async writable(parent: Snapshot, signal: AbortSignal): Promise<WritableMount> {
+		const mount = this.#takeIdle((live) => live.writable && live.snapshot.id === parent.id) ?? (await this.#attach(parent, true, signal));
+		mount.take();
+		let ended = false;
+		return {
+			root: mount.root,
+			commit: (uuid) => {
+				ended = true;
+				return this.#commit(mount, uuid);
+			},
+			abort: async () => {
+				if (!ended) await this.#discard(mount);
+				ended = true;
+			},
+		};
+	}
+
+	/** Mounts `snapshot` for reading; several readers share one mount. */
+	async view(snapshot: Snapshot, signal: AbortSignal): Promise<ReadMount> {
+		if (snapshot.layers.length === 0) return this.#emptyView();
+		const shared = [...this.#mounts].find((live) => live.snapshot.id === snapshot.id && live.readable);
+		const mount = shared ?? (await this.#attach(snapshot, false, signal));
+		mount.addReader();
+		let released = false;
+		return {
+			root: mount.root,
+			release: async () => {
+				if (released) return;
+				released = true;
+				mount.removeReader();
+				await this.#trim();
+			},
+		};
+	}
+
+	/** Unmounts and detaches everything, sealed layers excepted: they are in the store. */
+	async close(): Promise<void> {
+		this.#closed = true;
+		const mounts = [...this.#mounts];
+		this.#mounts.clear();
+		await Promise.all(mounts.map((mount) => mount.close()));
+		await Promise.all([...this.#frozen].map((frozen) => frozen.release()));
+		this.#frozen.clear();
+	}
+
+	#takeIdle(wanted: (live: LiveMount) => boolean): LiveMount | undefined {
+		return [...this.#mounts].find((live) => live.idle && wanted(live));
+	}
+
+	async #attach(snapshot: Snapshot, writable: boolean, signal: AbortSignal): Promise<LiveMount> {
+		signal.throwIfAborted();
+		const server = await this.options.deviceServer();
+		const root = path.join(this.options.mountDir, String(this.#mountCount++));
+		const mount = await LiveMount.attach(server, { snapshot, writable, root, virtualSize: this.options.virtualSize });
+		if (this.#closed || signal.aborted) {
+			await mount.close();
+			signal.throwIfAborted();
+			throw new Error('the build has ended');
+		}
+		this.#mounts.add(mount);
+		return mount;
+	}
+
+	async #commit(mount: LiveMount, uuid: string): Promise<Snapshot> {
+		let frozen: FrozenLayer;
+		try {
+			frozen = await mount.seal();
+		} catch (error) {
+			await this.#discard(mount);
+			throw error;
+		}
+		this.#frozen.add(frozen);
+		const parentUuid = mount.snapshot.layers.at(-1)?.uuid;
+		const sealed = this.#commitBlob(frozen, uuid, parentUuid);
+		sealed.catch(() => undefined); // whoever needs the blob sees the error
+		const layer: Layer = { id: `frozen:${frozen.id}`, uuid, sealed, lower: () => ({ kind: 'frozen', id: frozen.id }) };
+		mount.standAt(snapshotOf([...mount.snapshot.layers, layer]));
+		await this.#trim();
+		return mount.snapshot;
+	}
+
+	async #commitBlob(frozen: FrozenLayer, uuid: string, parentUuid: string | undefined): Promise<SealedLayer> {
+		const createdAt = new Date().toISOString();
+		const temporary = this.options.store.temporaryPath();
+		const { digest, size } = await frozen.commit({ path: temporary, uuid, ...(parentUuid !== undefined && { parentUuid }) });
+		await this.options.store.adopt(temporary, digest, size);
+		return { digest, size, uuid, createdAt };
+	}
+
+	async #discard(mount: LiveMount): Promise<void> {
+		this.#mounts.delete(mount);
+		await mount.close();
+	}
+
+	/** Detaches idle mounts beyond the limit. */
+	async #trim(): Promise<void> {
+		const idle = [...this.#mounts].filter((mount) => mount.idle).sort((a, b) => a.lastUsed - b.lastUsed);
+		await Promise.all(idle.slice(0, Math.max(0, idle.length - maxIdleMounts)).map((mount) => this.#discard(mount)));
+	}
+
+	async #emptyView(): Promise<ReadMount> {
+		const root = path.join(this.options.mountDir, String(this.#mountCount++));
+		await mkdir(root);
+		return { root, release: () => rmdir(root) };
+	}
+}

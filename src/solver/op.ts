@@ -1,0 +1,81 @@
+// What the solver needs of an op: its cache identity and a way to run it. The ops room implements this;
+// the solver knows nothing of images, files or containers.
+import type { VertexReporter } from './reporter.js';
+
+/**
+ * A value a vertex produces: a snapshot, or a directory a client lends. Opaque to the solver, which only
+ * passes it on and stores what `persist` says.
+ */
+export interface Result {
+	/** What the cache keeps of this result, once it is durable; undefined when it cannot be kept. */
+	persist(): Promise<unknown>;
+}
+
+/** How one input enters a vertex's cache key. */
+export interface InputKey {
+	/** Which part of the input is meant; part of the key. */
+	readonly selector?: string;
+	/** Digest of what the op would take from this input; the key by content. Absent: the whole input counts. */
+	readonly content?: (input: Result, signal: AbortSignal) => Promise<string>;
+}
+
+/** Cache identity of an op, without its inputs' identities. */
+export interface CacheMap {
+	/**
+	 * What the op does: equal digests on equal inputs give equal results. `undefined` for a source that
+	 * cannot name its content (a client's directory): what builds on it is keyed by content only.
+	 */
+	readonly digest: string | undefined;
+	/** One entry an input of the vertex, in order. */
+	readonly inputs: readonly InputKey[];
+}
+
+export interface OpContext<Session> {
+	readonly signal: AbortSignal;
+	readonly reporter: VertexReporter;
+	/** What the client of one of the builds that want this vertex lends. */
+	readonly session: Session;
+	/** The cache key the results will be stored under: ops derive stable ids from it. */
+	readonly key: string;
+}
+
+export interface Op<Session = unknown> {
+	cacheMap(context: Omit<OpContext<Session>, 'key'>): Promise<CacheMap>;
+	/** Runs the op; one result an output. */
+	run(context: OpContext<Session>, inputs: readonly Result[]): Promise<readonly Result[]>;
+	/** Limits what runs at once; ops without it are only bounded by their inputs. */
+	readonly weight?: number;
+}
+
+/** A vertex of a loaded definition, with the op that executes it. */
+export interface SolverVertex<Session = unknown> {
+	readonly digest: string;
+	readonly name: string;
+	readonly inputs: readonly SolverEdge<Session>[];
+	readonly op: Op<Session>;
+	readonly ignoreCache: boolean;
+	readonly progressGroup?: { readonly id: string; readonly name: string; readonly weak?: boolean };
+}
+
+export interface SolverEdge<Session = unknown> {
+	readonly vertex: SolverVertex<Session>;
+	/** Which output of the vertex. */
+	readonly index: number;
+}
+
+/** A stored result list of one vertex. */
+export interface CacheRecord {
+	/** What later vertices use as this vertex's key. */
+	readonly key: string;
+	/** One `persist()` value an output. */
+	readonly results: readonly unknown[];
+}
+
+/** The build cache as the solver sees it: keys to records, and records back to results. */
+export interface ResultCache {
+	get(key: string): CacheRecord | undefined;
+	/** Stores `record` under every key of `keys`. */
+	put(keys: readonly string[], record: CacheRecord, vertexName: string): Promise<void>;
+	/** Rebuilds a result from what `persist` gave; undefined when something it needs is gone. */
+	load(value: unknown): Promise<Result | undefined>;
+}

@@ -1,0 +1,200 @@
+// One vertex in flight, shared by every build that wants it: finds its cache key, takes its results from
+// the cache or runs its op, and stops when the last build that wanted it has gone.
+import { createHash } from 'node:crypto';
+import { CanceledError, VertexError, isCanceled } from './error.js';
+import type { CacheMap, CacheRecord, OpContext, Result, ResultCache, SolverVertex } from './op.js';
+import { VertexReporter } from './reporter.js';
+
+/** A vertex's cache identity, found without running it where possible. */
+interface Identity {
+	/** Key later vertices build on; undefined for sources that have none. */
+	readonly key: string | undefined;
+	/** Results, when the cache had them. */
+	readonly cached?: readonly Result[];
+	/** Keys to store the results under after a run. */
+	readonly storeKeys: readonly string[];
+}
+
+/** What a run needs of the solver that owns it. */
+export interface RunHost<Session> {
+	readonly cache: ResultCache;
+	runOf(vertex: SolverVertex<Session>): VertexRun<Session>;
+	/** Waits for a free place among the ops that run at once. */
+	acquire(weight: number, signal: AbortSignal): Promise<() => void>;
+	/** Called once when nobody wants the run any more. */
+	forget(run: VertexRun<Session>): void;
+	/** Keeps the storing of results alive beyond the vertex. */
+	background(work: Promise<void>): void;
+}
+
+export class VertexRun<Session> {
+	readonly reporter: VertexReporter;
+	readonly #abort = new AbortController();
+	readonly #sessions = new Set<Session>();
+	#identity: Promise<Identity> | undefined;
+	#results: Promise<readonly Result[]> | undefined;
+
+	constructor(
+		private readonly host: RunHost<Session>,
+		readonly id: string,
+		readonly vertex: SolverVertex<Session>,
+	) {
+		this.reporter = new VertexReporter({
+			digest: vertex.digest,
+			name: vertex.name,
+			inputs: vertex.inputs.map((edge) => edge.vertex.digest),
+			...(vertex.progressGroup && { progressGroup: vertex.progressGroup }),
+		});
+	}
+
+	/** A build wants this vertex: its session may be used, and the vertex runs on while it is wanted. */
+	join(session: Session): void {
+		this.#sessions.add(session);
+	}
+
+	leave(session: Session): void {
+		this.#sessions.delete(session);
+		if (this.#sessions.size > 0) return;
+		this.#abort.abort(new CanceledError());
+		this.host.forget(this);
+	}
+
+	/** The vertex's results; runs what has to run, once. */
+	results(): Promise<readonly Result[]> {
+		this.#results ??= this.#observe(() => this.#produce());
+		return this.#results;
+	}
+
+	/** Cache key of the vertex, looked up or computed without running it where possible. */
+	identity(): Promise<Identity> {
+		this.#identity ??= this.#observe(() => this.#identify());
+		return this.#identity;
+	}
+
+	async #observe<T>(work: () => Promise<T>): Promise<T> {
+		try {
+			this.#abort.signal.throwIfAborted();
+			return await work();
+		} catch (error) {
+			if (error instanceof VertexError) throw error;
+			this.reporter.failed(isCanceled(error) ? 'context canceled' : error instanceof Error ? error.message : String(error));
+			throw new VertexError(this.vertex.digest, this.vertex.name, error);
+		}
+	}
+
+	#context(): Omit<OpContext<Session>, 'key'> {
+		const session = this.#sessions.values().next().value;
+		if (session === undefined) throw new CanceledError();
+		return { signal: this.#abort.signal, reporter: this.reporter, session };
+	}
+
+	async #identify(): Promise<Identity> {
+		const { vertex, host } = this;
+		const [map, inputs] = await Promise.all([
+			vertex.op.cacheMap(this.#context()),
+			Promise.all(vertex.inputs.map((edge) => host.runOf(edge.vertex).identity())),
+		]);
+		if (map.digest === undefined) return { key: undefined, storeKeys: [] };
+
+		const storeKeys: string[] = [];
+		const byDefinition = definitionKey(map.digest, map, vertex, inputs);
+		if (byDefinition !== undefined) {
+			const found = await this.#lookup(byDefinition);
+			if (found) return found;
+			storeKeys.push(byDefinition);
+		}
+		if (map.inputs.some((input) => input.content)) {
+			const byContent = await this.#contentKey(map.digest, map, inputs);
+			const found = await this.#lookup(byContent);
+			if (found) {
+				if (byDefinition !== undefined) this.#alias(byDefinition, byContent);
+				return found;
+			}
+			storeKeys.push(byContent);
+		}
+		const key = storeKeys.at(-1);
+		if (key === undefined) return { key: undefined, storeKeys };
+		// A step that ignores the cache gets a new identity, so that nothing later matches its old results.
+		return { key: vertex.ignoreCache ? hash('nocache', key, String(Date.now()), String(Math.random())) : key, storeKeys };
+	}
+
+	async #contentKey(digest: string, map: CacheMap, inputs: readonly Identity[]): Promise<string> {
+		const parts = await Promise.all(this.vertex.inputs.map(async (edge, i) => {
+			const content = map.inputs[i]?.content;
+			if (!content) return inputs[i]?.key === undefined ? unstable() : `${inputs[i].key}#${edge.index}`;
+			const results = await this.host.runOf(edge.vertex).results();
+			return `content:${await content(output(results, edge.index), this.#abort.signal)}`;
+		}));
+		return hash(digest, ...parts);
+	}
+
+	async #lookup(key: string): Promise<Identity | undefined> {
+		if (this.vertex.ignoreCache) return undefined;
+		const record = this.host.cache.get(key);
+		if (!record) return undefined;
+		const results = await Promise.all(record.results.map((value) => this.host.cache.load(value)));
+		if (!results.every((result) => result !== undefined)) return undefined;
+		this.reporter.cached();
+		return { key: record.key, cached: results, storeKeys: [] };
+	}
+
+	/** Lets the definition key find the record that the content key found. */
+	#alias(byDefinition: string, byContent: string): void {
+		const record = this.host.cache.get(byContent);
+		if (record) this.host.background(this.host.cache.put([byDefinition], record, this.vertex.name));
+	}
+
+	async #produce(): Promise<readonly Result[]> {
+		const identity = await this.identity();
+		if (identity.cached) return identity.cached;
+		const inputs = await Promise.all(this.vertex.inputs.map(async (edge) => {
+			return output(await this.host.runOf(edge.vertex).results(), edge.index);
+		}));
+		const release = await this.host.acquire(this.vertex.op.weight ?? 0, this.#abort.signal);
+		try {
+			this.reporter.started();
+			const key = identity.key ?? unstable();
+			const results = await this.vertex.op.run({ ...this.#context(), key }, inputs);
+			this.reporter.completed();
+			if (identity.storeKeys.length > 0) this.host.background(this.#store(identity.storeKeys, key, results));
+			return results;
+		} finally {
+			release();
+		}
+	}
+
+	async #store(keys: readonly string[], key: string, results: readonly Result[]): Promise<void> {
+		const values = await Promise.all(results.map((result) => result.persist()));
+		if (values.some((value) => value === undefined)) return;
+		const record: CacheRecord = { key, results: values };
+		await this.host.cache.put(keys, record, this.vertex.name);
+	}
+}
+
+/** Key by definition; undefined when an input has no identity of its own. */
+function definitionKey<S>(digest: string, map: CacheMap, vertex: SolverVertex<S>, inputs: readonly Identity[]): string | undefined {
+	const parts: string[] = [];
+	for (const [i, edge] of vertex.inputs.entries()) {
+		const key = inputs[i]?.key;
+		if (key === undefined) return undefined;
+		parts.push(`${key}#${edge.index}#${map.inputs[i]?.selector ?? ''}`);
+	}
+	return hash(digest, ...parts);
+}
+
+function output(results: readonly Result[], index: number): Result {
+	const result = results[index];
+	if (!result) throw new Error(`invalid output index ${index}: the input has ${results.length} outputs`);
+	return result;
+}
+
+function hash(...parts: readonly string[]): string {
+	const sum = createHash('sha256');
+	for (const part of parts) sum.update(part).update('\0');
+	return `sha256:${sum.digest('hex')}`;
+}
+
+/** An identity that equals no other. */
+function unstable(): string {
+	return hash('unstable', process.hrtime.bigint().toString(), String(Math.random()));
+}

@@ -1,0 +1,84 @@
+#include "blob/local_blob.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "error.h"
+
+namespace obd {
+
+void check_inside(const std::string& name, uint64_t offset, uint64_t count, uint64_t size) {
+  if (offset > size || count > size - offset) {
+    throw FormatError(name, offset, "reading " + std::to_string(count) + " bytes goes past the end, " +
+                                        std::to_string(size) + " bytes");
+  }
+}
+
+void pread_full(int fd, void* buf, size_t count, uint64_t offset, const std::string& name) {
+  auto* p = static_cast<char*>(buf);
+  while (count > 0) {
+    ssize_t n = ::pread(fd, p, count, static_cast<off_t>(offset));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      throw_errno("read " + name + " at byte " + std::to_string(offset));
+    }
+    if (n == 0) throw FormatError(name, offset, "the file ends here, " + std::to_string(count) + " more bytes expected");
+    p += n;
+    count -= static_cast<size_t>(n);
+    offset += static_cast<uint64_t>(n);
+  }
+}
+
+void pwrite_full(int fd, const void* buf, size_t count, uint64_t offset, const std::string& name) {
+  auto* p = static_cast<const char*>(buf);
+  while (count > 0) {
+    ssize_t n = ::pwrite(fd, p, count, static_cast<off_t>(offset));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      throw_errno("write " + name + " at byte " + std::to_string(offset));
+    }
+    p += n;
+    count -= static_cast<size_t>(n);
+    offset += static_cast<uint64_t>(n);
+  }
+}
+
+LocalBlob::LocalBlob(const std::string& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), name_(path) {
+  if (fd_ < 0) throw_errno("open " + path);
+  take_size();
+}
+
+LocalBlob::LocalBlob(int fd, std::string name) : fd_(fd), name_(std::move(name)) { take_size(); }
+
+LocalBlob::~LocalBlob() { ::close(fd_); }
+
+void LocalBlob::take_size() {
+  struct stat st;
+  int err = ::fstat(fd_, &st) != 0 ? errno : S_ISREG(st.st_mode) ? 0 : EINVAL;
+  if (err != 0) {
+    ::close(fd_);  // the destructor does not run when a constructor throws
+    throw_errno(err == EINVAL ? name_ + " is not a regular file" : "stat " + name_, err);
+  }
+  size_ = static_cast<uint64_t>(st.st_size);
+}
+
+bool LocalBlob::try_read(void* buf, size_t count, uint64_t offset, Misses&) {
+  check_inside(name_, offset, count, size_);
+  pread_full(fd_, buf, count, offset, name_);
+  return true;
+}
+
+WindowBlob::WindowBlob(std::shared_ptr<Blob> parent, uint64_t offset, uint64_t size)
+    : parent_(std::move(parent)), offset_(offset), size_(size) {
+  check_inside(parent_->name(), offset, size, parent_->size());
+}
+
+bool WindowBlob::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
+  check_inside(name(), offset, count, size_);
+  return parent_->try_read(buf, count, offset_ + offset, misses);
+}
+
+}  // namespace obd

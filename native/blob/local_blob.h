@@ -1,0 +1,59 @@
+// Blobs whose bytes are on this machine: an open file, and a window of another blob.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "blob/blob.h"
+
+namespace obd {
+
+// A file opened for reading. Its size is taken when it is opened.
+class LocalBlob : public Blob {
+ public:
+  // Opens `path` read-only. Throws std::system_error.
+  explicit LocalBlob(const std::string& path);
+  // Takes ownership of `fd`; `name` is what errors call it.
+  LocalBlob(int fd, std::string name);
+  ~LocalBlob() override;
+  LocalBlob(const LocalBlob&) = delete;
+  LocalBlob& operator=(const LocalBlob&) = delete;
+
+  uint64_t size() const override { return size_; }
+  const std::string& name() const override { return name_; }
+  bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) override;
+  int fd() const { return fd_; }
+
+ private:
+  void take_size();
+  int fd_;
+  std::string name_;
+  uint64_t size_ = 0;
+};
+
+// `size` bytes of `parent` from `offset` on, e.g. the payload of a tar entry.
+class WindowBlob : public Blob {
+ public:
+  // Throws FormatError when the window reaches past the end of `parent`.
+  WindowBlob(std::shared_ptr<Blob> parent, uint64_t offset, uint64_t size);
+
+  uint64_t size() const override { return size_; }
+  const std::string& name() const override { return parent_->name(); }
+  bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) override;
+  uint64_t offset() const { return offset_; }
+
+ private:
+  std::shared_ptr<Blob> parent_;
+  uint64_t offset_;
+  uint64_t size_;
+};
+
+// Reads exactly `count` bytes at `offset` of `fd`, through short reads and EINTR. Throws FormatError at
+// the end of the file, std::system_error on failure.
+void pread_full(int fd, void* buf, size_t count, uint64_t offset, const std::string& name);
+// Writes all of it, likewise.
+void pwrite_full(int fd, const void* buf, size_t count, uint64_t offset, const std::string& name);
+
+// Throws FormatError unless [offset, offset + count) lies inside a blob of `size` bytes.
+void check_inside(const std::string& name, uint64_t offset, uint64_t count, uint64_t size);
+
+}  // namespace obd

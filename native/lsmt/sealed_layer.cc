@@ -1,0 +1,109 @@
+#include "lsmt/sealed_layer.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "blob/tar_entry.h"
+#include "error.h"
+
+namespace obd {
+namespace {
+
+constexpr uint64_t kTailProbe = 4096;
+
+void check_trailer(const LsmtHeader& t, const std::string& name, uint64_t trailer_offset) {
+  auto fail = [&](const std::string& what) { throw FormatError(name, trailer_offset, "lsmt: " + what); };
+  if (t.has(LsmtHeader::kIsHeader) || !t.has(LsmtHeader::kDataFile) || !t.has(LsmtHeader::kSealed)) {
+    fail("the trailer's flags are not those of a sealed layer");
+  }
+  if (t.index_size > kLsmtMaxSealedRecords) {
+    fail("the index claims " + std::to_string(t.index_size) + " records, at most " +
+         std::to_string(kLsmtMaxSealedRecords) + " are allowed");
+  }
+  if (t.index_offset < kLsmtHeaderSize || t.index_offset > trailer_offset || t.index_offset % kSector != 0 ||
+      t.index_size * kLsmtRecordSize > trailer_offset - t.index_offset) {
+    fail("the index (offset " + std::to_string(t.index_offset) + ", " + std::to_string(t.index_size) +
+         " records) lies outside the file");
+  }
+  if (t.virtual_size % kSector != 0 || t.virtual_size / kSector > Segment::kMaxOffset) {
+    fail("impossible virtual size " + std::to_string(t.virtual_size));
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<SealedLayer> SealedLayer::open(const std::shared_ptr<Blob>& blob) {
+  Misses none;
+  return try_open(blob, none);
+}
+
+std::shared_ptr<SealedLayer> SealedLayer::try_open(const std::shared_ptr<Blob>& blob, Misses& misses) {
+  std::shared_ptr<SealedLayer> layer(new SealedLayer());
+  layer->blob_ = blob;
+
+  // Head and tail are needed in any case: ask for both in the first round.
+  char tail[kTailProbe];
+  const size_t probe = static_cast<size_t>(std::min<uint64_t>(sizeof tail, blob->size()));
+  const bool tail_local = blob->try_read(tail, probe, blob->size() - probe, misses);
+  if (!try_unwrap_tar(blob, layer->payload_, misses) || !tail_local) return nullptr;
+  if (!ZFile::try_open(layer->payload_, layer->zfile_, misses)) return nullptr;
+  layer->content_ = layer->zfile_ ? std::static_pointer_cast<Blob>(layer->zfile_) : layer->payload_;
+
+  const std::shared_ptr<Blob>& content = layer->content_;
+  const uint64_t size = content->size();
+  const std::string& name = blob->name();
+  if (size < 2 * kLsmtHeaderSize) {
+    throw FormatError(name, 0, "not an overlaybd layer: " + std::to_string(size) + " bytes are too few");
+  }
+  char block[kLsmtHeaderSize];
+  bool local = content->try_read(block, sizeof block, 0, misses);
+  if (local) {
+    if (!has_lsmt_magic(block)) {
+      throw FormatError(name, 0, "not an overlaybd layer: neither tar, ZFile nor LSMT magic in its first bytes");
+    }
+    layer->header_ = decode_lsmt_header(block);
+    if (!layer->header_.has(LsmtHeader::kIsHeader)) throw FormatError(name, 0, "lsmt: the header's flags say trailer");
+  }
+  const uint64_t trailer_offset = size - kLsmtHeaderSize;
+  if (!content->try_read(block, sizeof block, trailer_offset, misses) || !local) return nullptr;
+  if (!has_lsmt_magic(block)) {
+    throw FormatError(name, trailer_offset, "lsmt: no trailer here: the layer is not sealed, or truncated");
+  }
+  layer->trailer_ = decode_lsmt_header(block);
+  check_trailer(layer->trailer_, name, trailer_offset);
+  if (!layer->try_load_index(misses)) return nullptr;
+  return layer;
+}
+
+bool SealedLayer::try_load_index(Misses& misses) {
+  const uint64_t base = trailer_.index_offset;
+  std::vector<char> raw(static_cast<size_t>(trailer_.index_size * kLsmtRecordSize));
+  if (!content_->try_read(raw.data(), raw.size(), base, misses)) return false;
+  std::vector<Segment> segments;
+  const uint64_t first_data = kLsmtHeaderSize / kSector, data_end = base / kSector;
+  uint64_t covered = 0;
+  for (size_t i = 0; i < raw.size(); i += kLsmtRecordSize) {
+    const LsmtRecord r = decode_lsmt_record(raw.data() + i);
+    if (r.is_padding()) continue;
+    auto fail = [&](const std::string& what) {
+      throw FormatError(name(), base + i, "lsmt: index record " + std::to_string(i / kLsmtRecordSize) + " " + what);
+    };
+    if (r.length == 0) fail("is empty");
+    if (r.offset < covered) fail("overlaps the one before it, or is out of order");
+    if (r.offset + r.length > Segment::kMaxOffset) fail("lies beyond any disk");
+    if (r.moffset < first_data || r.moffset > data_end || (!r.zeroed && r.length > data_end - r.moffset)) {
+      fail("points outside the data, to sector " + std::to_string(r.moffset));
+    }
+    covered = r.offset + r.length;
+    Segment s{};
+    s.offset = r.offset;
+    s.length = r.length;
+    s.moffset = r.moffset;
+    s.zeroed = r.zeroed;
+    segments.push_back(s);
+  }
+  index_ = std::make_shared<FrozenIndex>(std::move(segments));
+  return true;
+}
+
+}  // namespace obd

@@ -1,0 +1,48 @@
+// A layer blob that is finished: tar wrapping and ZFile are detected, LSMT is required (FORMATS.md 0).
+#pragma once
+#include <memory>
+
+#include "blob/blob.h"
+#include "lsmt/layer.h"
+#include "lsmt/lsmt_format.h"
+#include "zfile/zfile.h"
+
+namespace obd {
+
+class SealedLayer : public Layer {
+ public:
+  // Reads headers, trailers and indexes of `blob`, nothing else. Returns null with the extents to fetch
+  // when some of these are not local: fetch them and call again (a handful of rounds at most). Throws
+  // FormatError when the blob is not a layer or is damaged.
+  static std::shared_ptr<SealedLayer> try_open(const std::shared_ptr<Blob>& blob, Misses& misses);
+  // For blobs that never miss.
+  static std::shared_ptr<SealedLayer> open(const std::shared_ptr<Blob>& blob);
+
+  const std::string& name() const override { return blob_->name(); }
+  uint64_t virtual_size() const override { return trailer_.virtual_size; }
+  std::shared_ptr<Blob> data() const override { return content_; }
+  std::shared_ptr<const FrozenIndex> index() const override { return index_; }
+
+  // The trailer's fields; a sealed layer's header has no index fields.
+  const LsmtHeader& trailer() const { return trailer_; }
+  const LsmtHeader& header() const { return header_; }
+  // Records on disk, padding included, and how many of them are padding.
+  uint64_t records() const { return trailer_.index_size; }
+  uint64_t padding_records() const { return trailer_.index_size - index_->size(); }
+  // Null when the layer is not compressed.
+  const std::shared_ptr<ZFile>& zfile() const { return zfile_; }
+  // The blob itself, and its payload: the same unless it is tar-wrapped.
+  const std::shared_ptr<Blob>& blob() const { return blob_; }
+  const std::shared_ptr<Blob>& payload() const { return payload_; }
+
+ private:
+  SealedLayer() = default;
+  bool try_load_index(Misses& misses);
+
+  std::shared_ptr<Blob> blob_, payload_, content_;
+  std::shared_ptr<ZFile> zfile_;
+  LsmtHeader header_, trailer_;
+  std::shared_ptr<const FrozenIndex> index_;
+};
+
+}  // namespace obd

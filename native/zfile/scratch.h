@@ -1,0 +1,24 @@
+// A thread's reusable buffer: reads on the data path allocate nothing once it has grown.
+#pragma once
+#include <cstddef>
+#include <memory>
+
+namespace obd {
+
+class Scratch {
+ public:
+  // At least `count` bytes, not initialised; what was there before is gone.
+  char* get(size_t count) {
+    if (count > capacity_) {
+      data_.reset(new char[count]);
+      capacity_ = count;
+    }
+    return data_.get();
+  }
+
+ private:
+  std::unique_ptr<char[]> data_;
+  size_t capacity_ = 0;
+};
+
+}  // namespace obd

@@ -1,0 +1,175 @@
+#include "zfile/zfile.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "blob/local_blob.h"
+#include "zfile/codec.h"
+#include "zfile/crc32c.h"
+#include "zfile/scratch.h"
+
+namespace obd {
+namespace {
+
+constexpr size_t kMaxRead = 1 << 20;     // stored bytes read at once
+constexpr size_t kIndexRead = 256 * 1024;  // index bytes read at once
+constexpr uint64_t kMaxBlocks = 1000000000;
+
+// The checks a reader makes before it believes any other field.
+void check_header(const ZFileHeader& h, const std::string& name, uint64_t at, uint64_t index_limit) {
+  auto fail = [&](const std::string& what) { throw FormatError(name, at, "zfile: " + what); };
+  if (h.algorithm != static_cast<uint8_t>(ZFileAlgorithm::lz4) &&
+      h.algorithm != static_cast<uint8_t>(ZFileAlgorithm::zstd)) {
+    fail("unknown compression algorithm " + std::to_string(h.algorithm) + ", 1 (lz4) or 2 (zstd) expected");
+  }
+  if (h.use_dict != 0) fail("dictionary compression is not supported");
+  if (h.block_size < kZFileMinBlockSize || h.block_size > kZFileMaxBlockSize || (h.block_size & (h.block_size - 1))) {
+    fail("block size " + std::to_string(h.block_size) + " is not a power of two from 512 to 65536");
+  }
+  if (h.block_count > kMaxBlocks) fail("absurd number of blocks, " + std::to_string(h.block_count));
+  if (h.index_offset < kZFileHeaderSize + uint64_t{h.dict_size} || h.index_offset > index_limit ||
+      h.block_count * 4 > index_limit - h.index_offset) {
+    fail("the index (offset " + std::to_string(h.index_offset) + ", " + std::to_string(h.block_count) +
+         " entries) lies outside the file: it is truncated or damaged");
+  }
+  if (h.original_size / h.block_size + (h.original_size % h.block_size != 0) != h.block_count) {
+    fail(std::to_string(h.block_count) + " blocks of " + std::to_string(h.block_size) + " bytes cannot hold " +
+         std::to_string(h.original_size) + " bytes");
+  }
+}
+
+}  // namespace
+
+ZFile::ZFile(std::shared_ptr<Blob> payload, const ZFileHeader& header)
+    : payload_(std::move(payload)),
+      header_(header),
+      table_(kZFileHeaderSize + uint64_t{header.dict_size}, header.block_size) {
+  while ((uint32_t{1} << block_shift_) < header.block_size) block_shift_++;
+}
+
+bool ZFile::try_open(const std::shared_ptr<Blob>& payload, std::shared_ptr<ZFile>& file, Misses& misses) {
+  file.reset();
+  const uint64_t size = payload->size();
+  if (size < kZFileHeaderSize) return true;
+  char block[kZFileHeaderSize];
+  if (!payload->try_read(block, sizeof block, 0, misses)) return false;
+  if (!has_zfile_magic(block)) return true;
+  bool digest_ok;
+  ZFileHeader h = decode_zfile_header(block, digest_ok);
+  if (!h.has(ZFileHeader::kIsHeader)) return true;
+  if (!digest_ok) throw FormatError(payload->name(), 0, "zfile: the header does not match its checksum");
+
+  if (size < 2 * kZFileHeaderSize) throw FormatError(payload->name(), size, "zfile: too short to have a trailer");
+  const uint64_t trailer_offset = size - kZFileHeaderSize;
+  if (h.has(ZFileHeader::kCompleted)) {
+    check_header(h, payload->name(), 0, trailer_offset);
+  } else {
+    if (!payload->try_read(block, sizeof block, trailer_offset, misses)) return false;
+    if (!has_zfile_magic(block)) {
+      throw FormatError(payload->name(), trailer_offset, "zfile: no trailer here: the file is truncated or unfinished");
+    }
+    h = decode_zfile_header(block, digest_ok);
+    if (h.has(ZFileHeader::kIsHeader) || !h.has(ZFileHeader::kDataFile) || !h.has(ZFileHeader::kSealed)) {
+      throw FormatError(payload->name(), trailer_offset, "zfile: the trailer's flags are not those of a trailer");
+    }
+    if (!digest_ok) {
+      throw FormatError(payload->name(), trailer_offset, "zfile: the trailer does not match its checksum");
+    }
+    check_header(h, payload->name(), trailer_offset, trailer_offset);
+  }
+  std::shared_ptr<ZFile> opened(new ZFile(payload, h));
+  if (!opened->try_load_index(misses)) return false;
+  file = std::move(opened);
+  return true;
+}
+
+bool ZFile::try_load_index(Misses& misses) {
+  const uint32_t crc_bytes = header_.verify ? 4 : 0;
+  const size_t longest =
+      compress_bound(static_cast<ZFileAlgorithm>(header_.algorithm), header_.block_size) + crc_bytes;
+  const uint64_t end = header_.index_offset + header_.block_count * 4;
+  thread_local Scratch scratch;
+  char* buf = scratch.get(kIndexRead);
+  uint32_t crc = 0;
+  bool local = true;
+  for (uint64_t at = header_.index_offset; at < end;) {
+    const size_t n = static_cast<size_t>(std::min<uint64_t>(kIndexRead, end - at));
+    if (!payload_->try_read(buf, n, at, misses)) local = false;
+    if (local) {
+      crc = crc32c_raw(buf, n, crc);
+      for (size_t i = 0; i < n; i += 4) {
+        uint32_t length;
+        std::memcpy(&length, buf + i, 4);
+        if (length <= crc_bytes || length > longest) {
+          throw FormatError(name(), at + i, "zfile: block " + std::to_string(table_.blocks()) + " cannot be " +
+                                                std::to_string(length) + " bytes long");
+        }
+        table_.append(length);
+      }
+    }
+    at += n;
+  }
+  if (!local) return false;
+  if (header_.has(ZFileHeader::kDigest) && crc != header_.index_crc) {
+    throw FormatError(name(), header_.index_offset, "zfile: the index does not match its checksum");
+  }
+  if (table_.offset(table_.blocks()) > header_.index_offset) {
+    throw FormatError(name(), header_.index_offset, "zfile: the blocks reach into the index");
+  }
+  table_.shrink_to_fit();
+  return true;
+}
+
+void ZFile::decode_block(const char* stored, uint64_t block, char* dst, size_t expected) const {
+  const uint64_t at = table_.offset(block);
+  size_t length = static_cast<size_t>(table_.offset(block + 1) - at);
+  if (header_.verify) {
+    length -= 4;
+    uint32_t crc;
+    std::memcpy(&crc, stored + length, 4);
+    if (crc32c_raw(stored, length, kZFileBlockCrcSeed) != crc) {
+      throw CorruptBlock(name(), at, length + 4, "zfile: block " + std::to_string(block) + " does not match its checksum");
+    }
+  }
+  if (!thread_codec(static_cast<ZFileAlgorithm>(header_.algorithm)).decompress(stored, length, dst, expected)) {
+    throw CorruptBlock(name(), at, length, "zfile: block " + std::to_string(block) + " does not decompress");
+  }
+}
+
+bool ZFile::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
+  check_inside(name(), offset, count, size());
+  if (count == 0) return true;
+  thread_local Scratch stored_scratch, plain_scratch;
+  auto* out = static_cast<char*>(buf);
+  const uint64_t end = offset + count;
+  const uint64_t last = (end - 1) >> block_shift_;
+  bool local = true;
+  for (uint64_t block = offset >> block_shift_; block <= last;) {
+    const uint64_t start = table_.offset(block);
+    uint64_t stop = block + 1;
+    uint64_t stop_offset = table_.offset(stop);
+    while (stop <= last && table_.offset(stop + 1) - start <= kMaxRead) stop_offset = table_.offset(++stop);
+    const size_t bytes = static_cast<size_t>(stop_offset - start);
+    char* stored = stored_scratch.get(bytes);
+    if (!payload_->try_read(stored, bytes, start, misses)) local = false;
+    for (; local && block < stop; block++) {
+      const uint64_t plain = block << block_shift_;
+      const size_t expected = static_cast<size_t>(std::min<uint64_t>(header_.block_size, size() - plain));
+      const uint64_t from = std::max(offset, plain), to = std::min(end, plain + expected);
+      char* dst = out + (from - offset);
+      if (to - from == expected) {
+        decode_block(stored, block, dst, expected);
+      } else {
+        char* whole = plain_scratch.get(header_.block_size);
+        decode_block(stored, block, whole, expected);
+        std::memcpy(dst, whole + (from - plain), static_cast<size_t>(to - from));
+      }
+      stored += table_.offset(block + 1) - table_.offset(block);
+    }
+    block = stop;
+  }
+  return local;
+}
+
+}  // namespace obd

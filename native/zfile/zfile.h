@@ -1,0 +1,48 @@
+// A ZFile read as the plain bytes it holds (FORMATS.md 1): random access, every block checked.
+#pragma once
+#include <memory>
+
+#include "blob/blob.h"
+#include "error.h"
+#include "zfile/jump_table.h"
+#include "zfile/zfile_format.h"
+
+namespace obd {
+
+// A stored block fails its checksum or does not decompress. Names the bytes of the underlying blob, so
+// that a cached copy of them can be thrown away and fetched again.
+class CorruptBlock : public FormatError {
+ public:
+  CorruptBlock(const std::string& blob, uint64_t offset, uint64_t length, const std::string& problem)
+      : FormatError(blob, offset, problem), offset(offset), length(length) {}
+  const uint64_t offset, length;  // bytes within the payload (the blob without its tar wrapping)
+};
+
+class ZFile : public Blob {
+ public:
+  // Reads header, trailer and index of `payload`. Returns false with misses when parts of these are not
+  // local yet (call again after the fetch). Otherwise `file` is the opened ZFile, or null when the payload
+  // does not begin with the ZFile magics. Throws FormatError for a damaged one.
+  static bool try_open(const std::shared_ptr<Blob>& payload, std::shared_ptr<ZFile>& file, Misses& misses);
+
+  uint64_t size() const override { return header_.original_size; }
+  const std::string& name() const override { return payload_->name(); }
+  // Decompresses whole blocks straight into `buf`; stored bytes are read in pieces of up to 1 MiB.
+  bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) override;
+
+  // The trailer's fields, or the completed header's.
+  const ZFileHeader& header() const { return header_; }
+  const JumpTable& jump_table() const { return table_; }
+
+ private:
+  ZFile(std::shared_ptr<Blob> payload, const ZFileHeader& header);
+  bool try_load_index(Misses& misses);
+  void decode_block(const char* stored, uint64_t block, char* dst, size_t expected) const;
+
+  std::shared_ptr<Blob> payload_;
+  ZFileHeader header_;
+  unsigned block_shift_ = 0;
+  JumpTable table_;
+};
+
+}  // namespace obd

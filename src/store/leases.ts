@@ -1,0 +1,46 @@
+// Leases: what a build in flight protects from the collector. A lease belongs to a process; when that dies,
+// its leases are dropped by whoever collects or starts next.
+import { randomBytes } from 'node:crypto';
+import type { Database, Table } from './database.js';
+
+/** Key `<instance>/<lease>/<ref>`, one row for each thing protected. */
+export type LeaseTable = Table<true>;
+
+export class Lease {
+	readonly #prefix: string;
+	#released = false;
+
+	constructor(private readonly database: Database, private readonly table: LeaseTable, instanceId: string) {
+		this.#prefix = `${instanceId}/${randomBytes(6).toString('hex')}/`;
+	}
+
+	/**
+	 * Protects these (refs.ts) until the lease is released. Protect first, then look whether it exists: what is
+	 * there when the call is done stays.
+	 */
+	async protect(refs: readonly string[]): Promise<void> {
+		if (this.#released) throw new Error('the lease was released already');
+		const missing = refs.filter((ref) => !this.table.has(this.#prefix + ref));
+		await Promise.all(missing.map((ref) => this.table.put(this.#prefix + ref, true)));
+	}
+
+	/** Ends the protection. Idempotent. */
+	async release(): Promise<void> {
+		if (this.#released) return;
+		this.#released = true;
+		await dropLeases(this.database, this.table, this.#prefix);
+	}
+}
+
+/** Drops the leases whose rows start with a prefix (`<instance>/` for all of a process). */
+export async function dropLeases(database: Database, table: LeaseTable, prefix: string): Promise<void> {
+	await database.transaction((transaction) => {
+		for (const key of [...table.entries(prefix)].map(([key]) => key)) transaction.delete(table, key);
+	});
+}
+
+/** The instance and the ref of a row's key. */
+export function parseLeaseKey(key: string): { readonly instanceId: string; readonly ref: string } {
+	const first = key.indexOf('/');
+	return { instanceId: key.slice(0, first), ref: key.slice(key.indexOf('/', first + 1) + 1) };
+}

@@ -5,6 +5,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   obd::export_layers(env, exports);
   obd::export_device(env, exports);
   obd::export_files(env, exports);
+  obd::export_runtime(env, exports);
   obd::export_system(env, exports);
   return exports;
 }

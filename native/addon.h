@@ -7,5 +7,6 @@ namespace obd {
 void export_layers(Napi::Env env, Napi::Object exports);  // zfile, lsmt: inspect, flatten, commit
 void export_device(Napi::Env env, Napi::Object exports);  // stacks, device servers, remote blobs
 void export_files(Napi::Env env, Napi::Object exports);   // scan, checksum, copy, tar
+void export_runtime(Napi::Env env, Napi::Object exports);  // child processes, a container's root file system
 void export_system(Napi::Env env, Napi::Object exports);  // mount, umount, syncfs, freeze, loop, flock
 }  // namespace obd

@@ -1,0 +1,189 @@
+#include "runtime/child.h"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstring>
+#include <memory>
+#include <string_view>
+
+#include "error.h"
+
+namespace obd::runtime {
+namespace {
+
+constexpr size_t kChunk = 64 * 1024;
+
+struct Pipe {
+  files::Fd read, write;
+};
+
+Pipe make_pipe() {
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC) < 0) throw_errno("pipe2");
+  Pipe pipe{files::Fd(fds[0]), files::Fd(fds[1])};
+  // Only our end must not block; the flag belongs to the end of the pipe, not to the pipe.
+  if (fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0) throw_errno("fcntl O_NONBLOCK");
+  return pipe;
+}
+
+std::vector<char*> pointers(const std::vector<std::string>& strings) {
+  std::vector<char*> list;
+  list.reserve(strings.size() + 1);
+  for (const std::string& s : strings) list.push_back(const_cast<char*>(s.c_str()));
+  list.push_back(nullptr);
+  return list;
+}
+
+// The program's path, searched here because nothing but plain system calls may run between vfork and exec.
+std::string find_program(const std::string& name, const std::vector<std::string>& env) {
+  if (name.find('/') != std::string::npos) return name;
+  std::string_view path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+  for (const std::string& entry : env) {
+    if (entry.compare(0, 5, "PATH=") == 0) path = std::string_view(entry).substr(5);
+  }
+  while (!path.empty()) {
+    const size_t colon = path.find(':');
+    const std::string_view dir = path.substr(0, colon);
+    path = colon == std::string_view::npos ? std::string_view() : path.substr(colon + 1);
+    if (dir.empty()) continue;
+    std::string candidate = std::string(dir) + "/" + name;
+    if (access(candidate.c_str(), X_OK) == 0) return candidate;
+  }
+  throw_errno(name, ENOENT);
+}
+
+// Everything the child needs, laid out before vfork: parent and child share memory until exec.
+struct Plan {
+  const char* program;
+  char* const* argv;
+  char* const* env;
+  int stdio[3];
+  pid_t parent;
+  volatile int error = 0;  // set by the child when it could not exec
+};
+
+[[noreturn]] void become(Plan& plan) {
+  // A handler that ran here would run in the parent's memory: they are blocked, and reset before unblocking.
+  for (int sig = 1; sig < NSIG; sig++) {
+    struct sigaction action {};
+    action.sa_handler = SIG_DFL;
+    sigaction(sig, &action, nullptr);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  setsid();
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  bool ready = getppid() == plan.parent;  // else the parent died before it could be watched
+  // The three are above 2 (spawn sees to that), so that none overwrites another.
+  for (int fd = 0; fd < 3 && ready; fd++) ready = dup2(plan.stdio[fd], fd) == fd;
+  if (ready) {
+    syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
+    execve(plan.program, plan.argv, plan.env);
+  }
+  plan.error = errno != 0 ? errno : ESRCH;
+  _exit(127);
+}
+
+// Alone in its function, with signals blocked around it: a caller's variables must not live across vfork.
+[[gnu::noinline]] pid_t start(Plan& plan) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const pid_t pid = vfork();
+  if (pid == 0) become(plan);
+  const int fork_error = errno;
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (pid < 0) throw_errno("vfork", fork_error);
+  return pid;
+}
+
+files::Fd above_stdio(files::Fd fd) {
+  if (fd.get() > 2) return fd;
+  const int higher = fcntl(fd.get(), F_DUPFD_CLOEXEC, 3);
+  if (higher < 0) throw_errno("fcntl F_DUPFD_CLOEXEC");
+  return files::Fd(higher);
+}
+
+ExitStatus reap(pid_t pid) {
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0) {
+    if (errno != EINTR) throw_errno("waitpid " + std::to_string(pid));
+  }
+  if (WIFSIGNALED(status)) return {-1, WTERMSIG(status)};
+  return {WEXITSTATUS(status), 0};
+}
+
+}  // namespace
+
+Child Child::spawn(const std::vector<std::string>& argv, const std::vector<std::string>& env) {
+  if (argv.empty()) throw_errno("spawn", EINVAL);
+  const std::string program = find_program(argv[0], env);
+  const std::vector<char*> args = pointers(argv), vars = pointers(env);
+  files::Fd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!null) throw_errno("open /dev/null");
+  Pipe out = make_pipe(), err = make_pipe();
+  null = above_stdio(std::move(null));
+  out.write = above_stdio(std::move(out.write));
+  err.write = above_stdio(std::move(err.write));
+
+  Plan plan{program.c_str(), args.data(), vars.data(), {null.get(), out.write.get(), err.write.get()}, getpid()};
+  const pid_t pid = start(plan);
+  if (plan.error != 0) {
+    reap(pid);
+    throw_errno(program, plan.error);
+  }
+  Child child;
+  child.pid_ = pid;
+  child.stdout_ = std::move(out.read);
+  child.stderr_ = std::move(err.read);
+  child.pidfd_ = files::Fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  if (!child.pidfd_) {
+    const int pidfd_error = errno;
+    kill(pid, SIGKILL);
+    reap(pid);
+    throw_errno("pidfd_open", pidfd_error);
+  }
+  return child;
+}
+
+ExitStatus Child::wait(const std::function<void(int, const uint8_t*, size_t)>& on_output) {
+  auto buffer = std::make_unique<std::array<uint8_t, kChunk>>();
+  // Reads what is there; closes the pipe at its end. Returns whether there may be more at once.
+  auto pump = [&](files::Fd& fd, int stream) {
+    const ssize_t n = read(fd.get(), buffer->data(), buffer->size());
+    if (n > 0) {
+      on_output(stream, buffer->data(), static_cast<size_t>(n));
+      return true;
+    }
+    if (n < 0 && errno == EINTR) return true;
+    if (n < 0 && errno == EAGAIN) return false;
+    fd.reset();
+    return false;
+  };
+  for (bool ended = false; !ended;) {
+    pollfd fds[3] = {{pidfd_.get(), POLLIN, 0}, {stdout_.get(), POLLIN, 0}, {stderr_.get(), POLLIN, 0}};
+    if (poll(fds, 3, -1) < 0) {
+      if (errno == EINTR) continue;
+      throw_errno("poll");
+    }
+    ended = fds[0].revents != 0;
+    if (fds[1].revents != 0) pump(stdout_, 1);
+    if (fds[2].revents != 0) pump(stderr_, 2);
+  }
+  while (stdout_ && pump(stdout_, 1)) {
+  }
+  while (stderr_ && pump(stderr_, 2)) {
+  }
+  return reap(pid_);
+}
+
+}  // namespace obd::runtime

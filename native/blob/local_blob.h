@@ -39,6 +39,9 @@ class WindowBlob : public Blob {
   uint64_t size() const override { return size_; }
   const std::string& name() const override { return parent_->name(); }
   bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) override;
+  bool distrust(uint64_t offset, size_t count, Misses& misses) override {
+    return parent_->distrust(offset_ + offset, count, misses);
+  }
   uint64_t offset() const { return offset_; }
 
  private:

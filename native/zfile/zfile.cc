@@ -121,20 +121,23 @@ bool ZFile::try_load_index(Misses& misses) {
   return true;
 }
 
-void ZFile::decode_block(const char* stored, uint64_t block, char* dst, size_t expected) const {
-  const uint64_t at = table_.offset(block);
-  size_t length = static_cast<size_t>(table_.offset(block + 1) - at);
+const char* ZFile::decode_block(const char* stored, uint64_t block, char* dst, size_t expected) const {
+  size_t length = static_cast<size_t>(table_.offset(block + 1) - table_.offset(block));
   if (header_.verify) {
     length -= 4;
     uint32_t crc;
     std::memcpy(&crc, stored + length, 4);
-    if (crc32c_raw(stored, length, kZFileBlockCrcSeed) != crc) {
-      throw CorruptBlock(name(), at, length + 4, "zfile: block " + std::to_string(block) + " does not match its checksum");
-    }
+    if (crc32c_raw(stored, length, kZFileBlockCrcSeed) != crc) return "does not match its checksum";
   }
-  if (!thread_codec(static_cast<ZFileAlgorithm>(header_.algorithm)).decompress(stored, length, dst, expected)) {
-    throw CorruptBlock(name(), at, length, "zfile: block " + std::to_string(block) + " does not decompress");
-  }
+  Codec& codec = thread_codec(static_cast<ZFileAlgorithm>(header_.algorithm));
+  return codec.decompress(stored, length, dst, expected) ? nullptr : "does not decompress";
+}
+
+// A cached copy of remote bytes may be what is damaged: then it is a miss. Otherwise there is no remedy.
+bool ZFile::distrust_block(uint64_t block, const char* problem, Misses& misses) {
+  const uint64_t at = table_.offset(block);
+  if (payload_->distrust(at, static_cast<size_t>(table_.offset(block + 1) - at), misses)) return false;
+  throw FormatError(name(), at, "zfile: block " + std::to_string(block) + " " + problem);
 }
 
 bool ZFile::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
@@ -158,13 +161,11 @@ bool ZFile::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
       const size_t expected = static_cast<size_t>(std::min<uint64_t>(header_.block_size, size() - plain));
       const uint64_t from = std::max(offset, plain), to = std::min(end, plain + expected);
       char* dst = out + (from - offset);
-      if (to - from == expected) {
-        decode_block(stored, block, dst, expected);
-      } else {
-        char* whole = plain_scratch.get(header_.block_size);
-        decode_block(stored, block, whole, expected);
-        std::memcpy(dst, whole + (from - plain), static_cast<size_t>(to - from));
-      }
+      const bool partial = to - from != expected;
+      char* target = partial ? plain_scratch.get(header_.block_size) : dst;
+      const char* problem = decode_block(stored, block, target, expected);
+      if (problem) local = distrust_block(block, problem, misses);
+      if (partial) std::memcpy(dst, target + (from - plain), static_cast<size_t>(to - from));
       stored += table_.offset(block + 1) - table_.offset(block);
     }
     block = stop;

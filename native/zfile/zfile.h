@@ -9,15 +9,6 @@
 
 namespace obd {
 
-// A stored block fails its checksum or does not decompress. Names the bytes of the underlying blob, so
-// that a cached copy of them can be thrown away and fetched again.
-class CorruptBlock : public FormatError {
- public:
-  CorruptBlock(const std::string& blob, uint64_t offset, uint64_t length, const std::string& problem)
-      : FormatError(blob, offset, problem), offset(offset), length(length) {}
-  const uint64_t offset, length;  // bytes within the payload (the blob without its tar wrapping)
-};
-
 class ZFile : public Blob {
  public:
   // Reads header, trailer and index of `payload`. Returns false with misses when parts of these are not
@@ -37,7 +28,9 @@ class ZFile : public Blob {
  private:
   ZFile(std::shared_ptr<Blob> payload, const ZFileHeader& header);
   bool try_load_index(Misses& misses);
-  void decode_block(const char* stored, uint64_t block, char* dst, size_t expected) const;
+  // What is wrong with the stored bytes of a block, or null after they were decompressed into `dst`.
+  const char* decode_block(const char* stored, uint64_t block, char* dst, size_t expected) const;
+  bool distrust_block(uint64_t block, const char* problem, Misses& misses);
 
   std::shared_ptr<Blob> payload_;
   ZFileHeader header_;

@@ -1,0 +1,48 @@
+// Makes a sealed layer blob of a frozen writable layer, or of one sealed in place: only data still in use
+// is copied, in the order of the disk (FORMATS.md 2.3), then compressed (1), tar-wrapped (3) and hashed.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "lsmt/layer.h"
+#include "lsmt/stack.h"
+#include "zfile/zfile_writer.h"
+
+namespace obd {
+
+struct CommitOptions {
+  // Empty: a plain LSMT file. Otherwise its ZFile.
+  std::optional<ZFileOptions> zfile = ZFileOptions{};
+  // Wraps the result into a tar with the one entry overlaybd.commit.
+  bool tar = true;
+  // 8-4-4-4-12 hex; empty gives zeros. Without a parent, the source's is kept.
+  std::string uuid;
+  std::optional<std::string> parent_uuid;
+  // At most 256 bytes.
+  std::string user_tag;
+  // Discarded ranges below which this has no data are left out; without it all are kept, as the reference does.
+  std::shared_ptr<const Below> below;
+  // Whether the digest of the file is wanted; it costs a second pass over the written bytes.
+  bool digest = true;
+};
+
+struct CommitResult {
+  std::string digest;   // "sha256:..." of the file, empty when not asked for
+  uint64_t size;        // bytes of the file
+  uint64_t segments;    // index records, padding not counted
+  uint64_t data_bytes;  // of the virtual disk, before compression
+};
+
+// Writes `path`: beside it first, as "<path>.tmp", renamed when complete; nothing is left behind by an
+// exception. The bytes depend on the source and the options only, not on the number of threads. Throws
+// std::invalid_argument for a bad option, FormatError when the layer has more records than readers accept,
+// std::system_error (ENOSPC, ...).
+CommitResult commit(const Layer& source, const CommitOptions& options, const std::string& path);
+
+// Compresses the file `from` as it is into the ZFile `to` (what overlaybd-zfile does), tar-wrapped if asked.
+// Returns the size of `to` in bytes.
+uint64_t compress_file(const std::string& from, const std::string& to, const ZFileOptions& options, bool tar);
+
+}  // namespace obd

@@ -1,0 +1,69 @@
+#include "device/stack_device.h"
+
+#include <mutex>
+
+#include "ext4/superblock.h"
+
+namespace obd {
+namespace {
+
+// What the clean superblock is made from may leave the block cache again before it is read under the
+// gate; it is then fetched once more.
+constexpr int kSealRounds = 16;
+
+}  // namespace
+
+bool StackDevice::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
+  if (!stack_->try_read(buf, count, offset, misses)) return false;
+  bytes_read_.fetch_add(count, std::memory_order_relaxed);
+  return true;
+}
+
+void StackDevice::write(const void* buf, size_t count, uint64_t offset) {
+  const std::shared_lock gate(gate_);
+  writes_.fetch_add(1, std::memory_order_relaxed);
+  bytes_written_.fetch_add(count, std::memory_order_relaxed);
+  stack_->write(buf, count, offset);
+}
+
+void StackDevice::discard(uint64_t offset, uint64_t count) {
+  const std::shared_lock gate(gate_);
+  writes_.fetch_add(1, std::memory_order_relaxed);
+  stack_->discard(offset, count);
+}
+
+StackDevice::Counters StackDevice::counters() const {
+  return {writes_.load(std::memory_order_relaxed), bytes_read_.load(std::memory_order_relaxed),
+          bytes_written_.load(std::memory_order_relaxed)};
+}
+
+// A superblock that this layer did not write is the business of the layers below.
+bool StackDevice::has_own_superblock() const {
+  bool found = false;
+  const uint64_t first = ext4::kSuperblockOffset / kSector;
+  stack_->top()->for_each(first, first + ext4::kSuperblockSize / kSector, [&](const Segment& s) { found |= !s.zeroed; });
+  return found;
+}
+
+std::optional<Stack::Frozen> StackDevice::seal(FetchManager& fetches, std::shared_ptr<WritableLayer> next,
+                                               std::optional<uint64_t> if_writes) {
+  for (int round = 0;; ++round) {
+    Misses misses;
+    {
+      const std::lock_guard gate(gate_);
+      if (if_writes && writes_.load(std::memory_order_relaxed) != *if_writes) return std::nullopt;
+      if (has_own_superblock()) {
+        const auto read = [&](void* buf, size_t count, uint64_t offset) {
+          return stack_->try_read(buf, count, offset, misses);
+        };
+        const std::optional<ext4::BlockZero> clean = ext4::clean_block_zero(stack_->size(), read, misses);
+        if (clean) stack_->write(clean->data(), clean->size(), 0);
+      }
+      if (misses.empty()) return stack_->stack_writable(std::move(next));
+    }
+    if (round == kSealRounds) throw std::runtime_error("seal: the file system's group descriptors do not stay in the block cache");
+    fetches.wait_local(misses);
+  }
+}
+
+}  // namespace obd

@@ -1,0 +1,46 @@
+// A stack of layers as a device that is built on: counts what passes, and seals its writable layer live.
+#pragma once
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <shared_mutex>
+
+#include "blob/fetch_manager.h"
+#include "device/block_device.h"
+#include "lsmt/stack.h"
+
+namespace obd {
+
+class StackDevice : public BlockDevice {
+ public:
+  explicit StackDevice(std::unique_ptr<Stack> stack) : stack_(std::move(stack)) {}
+
+  uint64_t size() const override { return stack_->size(); }
+  bool writable() const override { return stack_->writable(); }
+  bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) override;
+  void write(const void* buf, size_t count, uint64_t offset) override;
+  void discard(uint64_t offset, uint64_t count) override;
+  void flush() override { stack_->flush(); }
+
+  struct Counters {
+    uint64_t writes;  // write and discard requests
+    uint64_t bytes_read, bytes_written;
+  };
+  Counters counters() const;
+
+  // Live seal: makes the superblock of an ext4 in it clean (ext4/superblock.h), freezes the writable layer
+  // and stacks `next` on it, atomically with respect to writes. With `if_writes`, nullopt and no change
+  // when the write counter is another number. Fetches what it has to read: never on a thread that serves a
+  // device. Throws FormatError when the file system cannot be sealed as it is.
+  std::optional<Stack::Frozen> seal(FetchManager& fetches, std::shared_ptr<WritableLayer> next,
+                                    std::optional<uint64_t> if_writes);
+
+ private:
+  bool has_own_superblock() const;
+
+  std::unique_ptr<Stack> stack_;
+  std::shared_mutex gate_;  // shared by writes, alone for a seal
+  std::atomic<uint64_t> writes_{0}, bytes_read_{0}, bytes_written_{0};
+};
+
+}  // namespace obd

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { MountType, NetMode, SecurityMode, pb } from '../llb/index.js';
 import type { BuildSession } from '../session/index.js';
 import type { CacheMap, InputKey, Op, OpContext, Result } from '../solver/index.js';
-import { contentKey, pathSelector } from './content.js';
+import { contentKey } from './content.js';
 import { PreparedMounts } from './mounts.js';
 import type { Worker } from './worker.js';
 
@@ -50,7 +50,7 @@ export class ExecOp implements Op<BuildSession> {
 		const selectors = mounts.map((mount) => path.posix.resolve('/', mount.selector));
 		if (mounts.length === 0) return {};
 		if (!mounts.every((mount) => keyedByContent(mount))) return { selector: selectors.join('\0') };
-		return contentKey(this.worker, [...new Set(selectors)].map((selector) => pathSelector(selector, true)));
+		return contentKey(this.worker, [...new Set(selectors)].map((selected) => ({ path: selected, followLinks: true })));
 	}
 
 	async run(context: OpContext<BuildSession>, inputs: readonly Result[]): Promise<readonly Result[]> {
@@ -71,7 +71,7 @@ export class ExecOp implements Op<BuildSession> {
 				network: networks[this.op.network] ?? 'default',
 				security: this.op.security === SecurityMode.INSECURE ? 'insecure' : 'sandbox',
 				extraHosts: meta.extraHosts.map(({ Host, IP }) => ({ host: Host, ip: IP })),
-				ulimits: meta.ulimit.map(({ Name, Soft, Hard }) => ({ name: Name, soft: Soft, hard: Hard })),
+				ulimits: meta.ulimit.map(({ Name, Soft, Hard }) => ({ name: Name, soft: Number(Soft), hard: Number(Hard) })),
 				cgroupParent: meta.cgroupParent,
 				removeMountStubsRecursive: meta.removeMountStubsRecursive,
 				validExitCodes: meta.validExitCodes,

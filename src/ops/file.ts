@@ -1,11 +1,11 @@
 // The file op: mkdir, mkfile, symlink, rm and copy on mounted snapshots.
 import { createHash } from 'node:crypto';
 import { pb } from '../llb/index.js';
-import { runFileActions, type NativeFileAction } from '../native/files.js';
+import { FileTree, runFileActions, type CopyFileAction, type FileAction, type Selection } from '../native/files.js';
 import type { BuildSession } from '../session/index.js';
 import { scratch, type ReadMount, type Snapshot, type WritableMount } from '../snapshot/index.js';
 import type { CacheMap, Op, OpContext, Result } from '../solver/index.js';
-import { contentKey, pathSelector, type Selector } from './content.js';
+import { contentKey } from './content.js';
 import { resolveOwner } from './owner.js';
 import { asOpResult, SnapshotResult } from './result.js';
 import { uuidOf } from './uuid.js';
@@ -23,7 +23,7 @@ export class FileOp implements Op<BuildSession> {
 	}
 
 	cacheMap(): Promise<CacheMap> {
-		const selectors = new Map<number, Selector[]>();
+		const selectors = new Map<number, Selection[]>();
 		const whole = new Set<number>();
 		const actions = this.op.actions.map((action) => this.#keyed(action, selectors, whole));
 		const sum = createHash('sha256').update('obd.file.v1').update(pb.FileOp.encode({ actions }).finish());
@@ -37,8 +37,8 @@ export class FileOp implements Op<BuildSession> {
 	}
 
 	/** The action as it enters the key: a source path counts by its content, only its last name counts itself. */
-	#keyed(action: pb.FileAction, selectors: Map<number, Selector[]>, whole: Set<number>): pb.FileAction {
-		const select = (input: number, selector: Selector): void => {
+	#keyed(action: pb.FileAction, selectors: Map<number, Selection[]>, whole: Set<number>): pb.FileAction {
+		const select = (input: number, selector: Selection): void => {
 			if (input < 0 || input >= this.inputCount) return;
 			const list = selectors.get(input);
 			if (list) list.push(selector);
@@ -54,6 +54,7 @@ export class FileOp implements Op<BuildSession> {
 			followLinks: copy.followSymlink,
 			includePatterns: copy.includePatterns,
 			excludePatterns: copy.excludePatterns,
+			requiredPaths: copy.requiredPaths,
 		});
 		if (action.secondaryInput < 0 || action.secondaryInput >= this.inputCount) return action;
 		return { ...action, action: { $case: 'copy', copy: { ...copy, src: baseName(copy.src) } } };
@@ -74,6 +75,7 @@ class FileOpExecution {
 	readonly #open = new Map<number, WritableMount>();
 	readonly #snapshots = new Map<number, Snapshot>();
 	readonly #views = new Map<number, ReadMount>();
+	readonly #trees = new Map<number, FileTree>();
 	readonly #uses = new Map<number, number>();
 
 	constructor(
@@ -101,6 +103,7 @@ class FileOpExecution {
 	}
 
 	async close(): Promise<void> {
+		for (const tree of this.#trees.values()) tree.close();
 		await Promise.all([...this.#views.values()].map((view) => view.release()));
 		await Promise.all([...this.#open.values()].map((mount) => mount.abort()));
 	}
@@ -141,72 +144,77 @@ class FileOpExecution {
 		const input = this.inputs[ref];
 		if (input) {
 			const result = asOpResult(input);
-			if (result.kind === 'directory') return result.view.root;
-			if (this.#views.has(ref)) return this.#views.get(ref)?.root ?? '';
+			if (result.kind === 'directory') return result.root;
 			// The target shows this input's passwd as long as the op has not changed it: no second mount.
 			if (this.actions[0]?.input === ref) return target.root;
 		}
-		const view = await this.worker.snapshots.view(await this.#snapshot(ref), this.context.signal);
-		this.#views.set(ref, view);
-		return view.root;
+		return (await this.#view(ref)).root;
 	}
 
-	async #native(action: pb.FileAction, mount: WritableMount): Promise<NativeFileAction> {
-		const { action: step } = action;
-		if (!step) throw new Error('a file action without an action');
-		const owner = await resolveOwner(ownerOf(action), (ref) => this.#rootOf(ref, mount));
-		const owned = owner && { owner };
-		switch (step.$case) {
-			case 'mkdir': {
-				const { path, mode, makeParents, timestamp } = step.mkdir;
-				return { kind: 'mkdir', path, mode, makeParents, timestamp, ...owned };
-			}
-			case 'mkfile': {
-				const { path, mode, data, timestamp } = step.mkfile;
-				return { kind: 'mkfile', path, mode, data, timestamp, ...owned };
-			}
-			case 'symlink': {
-				const { oldpath, newpath, timestamp } = step.symlink;
-				return { kind: 'symlink', oldpath, newpath, timestamp, ...owned };
-			}
-			case 'rm':
-				return { kind: 'rm', ...step.rm };
-			case 'copy':
-				return { ...copyAction(step.copy), source: await this.#source(action.secondaryInput), ...owned };
-		}
-	}
-
-	async #source(ref: number): Promise<{ readonly root: string }> {
-		const input = ref >= 0 ? this.inputs[ref] : undefined;
-		const result = input && asOpResult(input);
-		if (result?.kind === 'directory') return result.view;
+	/** Where a reference can be read, mounted once for the whole op. */
+	async #view(ref: number): Promise<ReadMount> {
 		let view = this.#views.get(ref);
 		if (!view) {
 			view = await this.worker.snapshots.view(await this.#snapshot(ref), this.context.signal);
 			this.#views.set(ref, view);
 		}
-		return { root: view.root };
+		return view;
+	}
+
+	async #native(action: pb.FileAction, mount: WritableMount): Promise<FileAction> {
+		const { action: step } = action;
+		if (!step) throw new Error('a file action without an action');
+		const owner = await resolveOwner(ownerOf(action), (ref) => this.#rootOf(ref, mount));
+		switch (step.$case) {
+			case 'mkdir': {
+				const { path, mode, makeParents, timestamp } = step.mkdir;
+				return { type: 'mkdir', path, mode, makeParents, owner, timestamp: given(timestamp) };
+			}
+			case 'mkfile': {
+				const { path, mode, data, timestamp } = step.mkfile;
+				return { type: 'mkfile', path, mode, data, owner, timestamp: given(timestamp) };
+			}
+			case 'symlink': {
+				const { oldpath, newpath, timestamp } = step.symlink;
+				return { type: 'symlink', oldPath: oldpath, newPath: newpath, owner, timestamp: given(timestamp) };
+			}
+			case 'rm':
+				return { type: 'rm', ...step.rm };
+			case 'copy':
+				return { ...copyAction(step.copy), source: await this.#source(action.secondaryInput), owner };
+		}
+	}
+
+	async #source(ref: number): Promise<FileTree> {
+		const input = ref >= 0 ? this.inputs[ref] : undefined;
+		const result = input && asOpResult(input);
+		if (result?.kind === 'directory') return result.tree;
+		let tree = this.#trees.get(ref);
+		if (!tree) {
+			tree = await FileTree.open({ root: (await this.#view(ref)).root, skipLostFound: true });
+			this.#trees.set(ref, tree);
+		}
+		return tree;
 	}
 }
 
-function copyAction(copy: pb.FileActionCopy): Omit<Extract<NativeFileAction, { kind: 'copy' }>, 'source'> {
+function copyAction(copy: pb.FileActionCopy): Omit<CopyFileAction, 'source'> {
+	const { src, dest, mode, modeStr, attemptUnpackDockerCompatibility, timestamp, owner: _owner, ...flags } = copy;
 	return {
-		kind: 'copy',
-		src: copy.src,
-		dest: copy.dest,
-		...(copy.modeStr !== '' ? { mode: copy.modeStr } : copy.mode >= 0 && { mode: copy.mode }),
-		followSymlink: copy.followSymlink,
-		dirCopyContents: copy.dirCopyContents,
-		attemptUnpack: copy.attemptUnpackDockerCompatibility,
-		createDestPath: copy.createDestPath,
-		allowWildcard: copy.allowWildcard,
-		allowEmptyWildcard: copy.allowEmptyWildcard,
-		timestamp: copy.timestamp,
-		includePatterns: copy.includePatterns,
-		excludePatterns: copy.excludePatterns,
-		alwaysReplaceExistingDestPaths: copy.alwaysReplaceExistingDestPaths,
-		requiredPaths: copy.requiredPaths,
+		...flags,
+		type: 'copy',
+		src,
+		dest,
+		mode: mode < 0 ? undefined : mode,
+		modeStr,
+		attemptUnpack: attemptUnpackDockerCompatibility,
+		timestamp: given(timestamp),
 	};
+}
+
+/** A timestamp in nanoseconds; -1 is none. */
+function given(timestamp: bigint): bigint | undefined {
+	return timestamp === -1n ? undefined : timestamp;
 }
 
 function ownerOf(action: pb.FileAction): pb.ChownOpt | undefined {
@@ -219,9 +227,9 @@ function ownerOf(action: pb.FileAction): pb.ChownOpt | undefined {
 	}
 }
 
-function selectOwnerFiles(owner: pb.ChownOpt | undefined, select: (input: number, selector: Selector) => void): void {
-	if (owner?.user?.user?.$case === 'byName') select(owner.user.user.byName.input, pathSelector('/etc/passwd', true));
-	if (owner?.group?.user?.$case === 'byName') select(owner.group.user.byName.input, pathSelector('/etc/group', true));
+function selectOwnerFiles(owner: pb.ChownOpt | undefined, select: (input: number, selector: Selection) => void): void {
+	if (owner?.user?.user?.$case === 'byName') select(owner.user.user.byName.input, { path: '/etc/passwd', followLinks: true });
+	if (owner?.group?.user?.$case === 'byName') select(owner.group.user.byName.input, { path: '/etc/group', followLinks: true });
 }
 
 /** Refuses what BuildKit refuses: references to nothing, outputs that are missing or given twice. */

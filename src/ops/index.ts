@@ -1,11 +1,11 @@
-// Ops: executes one vertex of LLB, whatever it is: source, exec, file, merge, diff. Knows how an op's
+// Ops: executes one vertex of LLB, whatever it is: source, exec, file, merge. Knows how an op's
 // message becomes a cache key and a run on snapshots; scheduling and caching are the solver's.
 import type { Vertex } from '../llb/index.js';
 import type { BuildSession } from '../session/index.js';
 import type { Op } from '../solver/index.js';
 import { ExecOp } from './exec.js';
 import { FileOp } from './file.js';
-import { DiffOp, MergeOp } from './merge.js';
+import { MergeOp } from './merge.js';
 import { SourceOp } from './source.js';
 import type { Worker } from './worker.js';
 
@@ -22,7 +22,6 @@ export function opFor(vertex: Vertex, worker: Worker): Op<BuildSession> {
 		case 'exec': return new ExecOp(worker, kind.exec, inputs.length, platform);
 		case 'file': return new FileOp(worker, kind.file, inputs.length);
 		case 'merge': return new MergeOp(worker, kind.merge);
-		case 'diff': return new DiffOp(worker, kind.diff);
 		default: throw new Error(`operation ${kind.$case} is not supported by obd`);
 	}
 }

@@ -3,12 +3,14 @@
 import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { MountType, pb } from '../llb/index.js';
-import { resolveInRoot, runFileActions, type TreeView } from '../native/files.js';
+import { runFileActions, type FileTree } from '../native/files.js';
 import type { ContainerMount } from '../runtime/index.js';
 import type { BuildSession } from '../session/index.js';
 import { scratch, type Snapshot, type WritableMount } from '../snapshot/index.js';
 import type { OpContext, Result } from '../solver/index.js';
 import { CacheMount } from './cache-mount.js';
+import { withTree } from './content.js';
+import { resolveInRoot } from './resolve-path.js';
 import { asOpResult, SnapshotResult } from './result.js';
 import { uuidOf } from './uuid.js';
 import type { Worker } from './worker.js';
@@ -109,7 +111,7 @@ export class PreparedMounts {
 			this.#outputs.push({ output: mount.output, source: writable });
 			return bind(writable.root);
 		}
-		if (result?.kind === 'directory') return bind(await this.#materialize(result.view));
+		if (result?.kind === 'directory') return bind(await this.#materialize(result.tree));
 		if (!mount.readonly || !result) return bind((await this.#writable(result?.snapshot ?? scratch)).root);
 		const view = await this.worker.snapshots.view(result.snapshot, this.context.signal);
 		this.#release.push(view.release);
@@ -128,11 +130,15 @@ export class PreparedMounts {
 	}
 
 	/** A client's directory as the container may see it: owned by root, filtered, and ours to throw away. */
-	async #materialize(view: TreeView): Promise<string> {
+	async #materialize(tree: FileTree): Promise<string> {
 		const dir = await mkdtemp(path.join(this.worker.temporaryDir, 'bind-'));
 		this.#release.push(() => rm(dir, { recursive: true, force: true }));
-		await runFileActions(dir, [{ kind: 'copy', source: view, src: '/', dest: '/', dirCopyContents: true, createDestPath: true, timestamp: -1n }], { signal: this.context.signal });
+		await this.#copyTree(tree, dir);
 		return dir;
+	}
+
+	#copyTree(source: FileTree, target: string): Promise<void> {
+		return runFileActions(target, [{ type: 'copy', source, src: '/', dest: '/', dirCopyContents: true, createDestPath: true }], { signal: this.context.signal });
 	}
 
 	async #addCache(mount: pb.Mount, destination: string): Promise<void> {
@@ -141,21 +147,10 @@ export class PreparedMounts {
 		const cache = await CacheMount.take(this.worker.cacheMountDir, ID, pb.CacheSharingOpt[sharing] as 'SHARED' | 'PRIVATE' | 'LOCKED', this.context.signal);
 		this.#release.push(() => cache.release());
 		const input = this.#input(mount);
-		if (cache.fresh && input) await this.#fillCache(cache.path, input);
+		// A new cache directory starts as a copy of its `from`.
+		if (cache.fresh && input) await withTree(this.worker, input, this.context.signal, ({ tree }) => this.#copyTree(tree, cache.path));
 		if (mount.output !== -1 && input) this.#outputs.push({ output: mount.output, source: this.#snapshotOf(mount) });
 		await this.#bind(cache.path, mount.selector, destination, mount.readonly);
-	}
-
-	/** A new cache directory starts as a copy of its `from`. */
-	async #fillCache(dir: string, input: Result): Promise<void> {
-		const result = asOpResult(input);
-		const view = result.kind === 'snapshot' ? await this.worker.snapshots.view(result.snapshot, this.context.signal) : undefined;
-		try {
-			const source = result.kind === 'directory' ? result.view : { root: view?.root ?? '' };
-			await runFileActions(dir, [{ kind: 'copy', source, src: '/', dest: '/', dirCopyContents: true, createDestPath: true, timestamp: -1n }], { signal: this.context.signal });
-		} finally {
-			await view?.release();
-		}
 	}
 
 	#addTmpfs(mount: pb.Mount, destination: string): void {

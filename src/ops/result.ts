@@ -1,5 +1,5 @@
 // What vertices of obd's ops produce.
-import type { TreeView } from '../native/files.js';
+import type { FileTree } from '../native/files.js';
 import type { Result } from '../solver/index.js';
 import { sealedLayers, type SealedLayer, type Snapshot } from '../snapshot/index.js';
 
@@ -23,7 +23,12 @@ export interface PersistedSnapshot {
 export class DirectoryResult implements Result {
 	readonly kind = 'directory';
 
-	constructor(readonly view: TreeView) {}
+	constructor(
+		/** Absolute path of the directory. */
+		readonly root: string,
+		/** The files of it that the source lets through, as they were when first looked at. */
+		readonly tree: FileTree,
+	) {}
 
 	persist(): Promise<undefined> {
 		return Promise.resolve(undefined);

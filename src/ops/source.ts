@@ -15,6 +15,6 @@ export class SourceOp implements Op<BuildSession> {
 
 	async run(context: OpContext<BuildSession>): Promise<readonly Result[]> {
 		const content = await this.source.fetch(context);
-		return [content.kind === 'snapshot' ? new SnapshotResult(content.snapshot) : new DirectoryResult(content.view)];
+		return [content.kind === 'snapshot' ? new SnapshotResult(content.snapshot) : new DirectoryResult(content.root, content.tree)];
 	}
 }

@@ -9,10 +9,8 @@ export interface Worker {
 	readonly runtime: Runtime;
 	/** Persistent cache mounts (`RUN --mount=type=cache`) live here, one directory an id. */
 	readonly cacheMountDir: string;
-	/** Short-lived files: secrets, sockets. A tmpfs or the instance directory. */
+	/** Short-lived files: sockets, copies of bound directories. */
 	readonly temporaryDir: string;
-	/** File of known content digests, see `checksum`. */
-	readonly statCache: string;
 	/** `linux/amd64`-like platform of this host, for cache keys of ops that name none. */
 	readonly platform: { readonly os: string; readonly architecture: string; readonly variant?: string };
 }

@@ -27,4 +27,6 @@ export interface SshSocket {
 export interface LocalDirectory {
 	/** Absolute path. */
 	readonly root: string;
+	/** A file that remembers content digests of this directory between builds. */
+	readonly statCache?: string;
 }

@@ -34,8 +34,8 @@ export interface Layer {
 	readonly id: string;
 	readonly uuid: string | undefined;
 	readonly sealed: Promise<SealedLayer>;
-	/** How the device server opens it now. */
-	lower(): LowerLayer;
+	/** How the device server opens it now. Throws when it is neither in the store nor in a registry. */
+	lower(): Promise<LowerLayer>;
 }
 
 /** An immutable file system: a chain of layers, bottom first. No layers: an empty file system. */

@@ -31,7 +31,7 @@ export class LiveMount {
 
 	static async attach(server: DeviceServer, options: LiveMountOptions): Promise<LiveMount> {
 		const { snapshot, writable, root } = options;
-		const lowers = snapshot.layers.map((layer) => layer.lower());
+		const lowers = await Promise.all(snapshot.layers.map((layer) => layer.lower()));
 		const device = await server.attach({ lowers, writable, ...(lowers.length === 0 && { virtualSize: options.virtualSize }) });
 		try {
 			if (lowers.length === 0) await makeFileSystem(device.path);

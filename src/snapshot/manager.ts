@@ -10,9 +10,9 @@ import { type Layer, type SealedLayer, type Snapshot, snapshotOf } from './layer
 /** Where sealed blobs live; the store implements it. */
 export interface LayerStore {
 	/** Path of a blob that is in the store; undefined when it is not. */
-	blobPath(digest: string): string | undefined;
+	blobPath(digest: string): Promise<string | undefined>;
 	/** A path on the same file system for a blob in the making. */
-	temporaryPath(): string;
+	temporaryPath(): Promise<string>;
 	/** Moves a finished blob to its place and protects it while this build runs. */
 	adopt(temporaryPath: string, digest: string, size: number): Promise<void>;
 }
@@ -60,9 +60,9 @@ export class SnapshotManager {
 			id: sealed.digest,
 			uuid: sealed.uuid,
 			sealed: Promise.resolve(sealed),
-			lower: () => {
+			lower: async () => {
 				const { digest, size, source } = sealed;
-				const blob = store.blobPath(digest);
+				const blob = await store.blobPath(digest);
 				if (blob !== undefined) return { kind: 'blob', digest, size, path: blob };
 				if (source) return { kind: 'remote', digest, size, source };
 				throw new Error(`layer ${digest} is neither in the store nor in a registry`);
@@ -150,7 +150,7 @@ export class SnapshotManager {
 		const parentUuid = mount.snapshot.layers.at(-1)?.uuid;
 		const sealed = this.#commitBlob(frozen, uuid, parentUuid);
 		sealed.catch(() => undefined); // whoever needs the blob sees the error
-		const layer: Layer = { id: `frozen:${frozen.id}`, uuid, sealed, lower: () => ({ kind: 'frozen', id: frozen.id }) };
+		const layer: Layer = { id: `frozen:${frozen.id}`, uuid, sealed, lower: () => Promise.resolve({ kind: 'frozen', id: frozen.id }) };
 		mount.standAt(snapshotOf([...mount.snapshot.layers, layer]));
 		await this.#trim();
 		return mount.snapshot;
@@ -158,7 +158,7 @@ export class SnapshotManager {
 
 	async #commitBlob(frozen: FrozenLayer, uuid: string, parentUuid: string | undefined): Promise<SealedLayer> {
 		const createdAt = new Date().toISOString();
-		const temporary = this.options.store.temporaryPath();
+		const temporary = await this.options.store.temporaryPath();
 		const { digest, size } = await frozen.commit({ path: temporary, uuid, ...(parentUuid !== undefined && { parentUuid }) });
 		await this.options.store.adopt(temporary, digest, size);
 		return { digest, size, uuid, createdAt };

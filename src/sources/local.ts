@@ -1,6 +1,7 @@
 // The client's directories. In the client's own process nothing is transferred: files are read where they
 // are, through the filters the frontend gave.
 import { attr, type SourceOp } from '../llb/index.js';
+import { FileTree } from '../native/files.js';
 import type { Source, SourceContent, SourceContext } from './source.js';
 
 /** Names are as in `--local NAME=DIR`: `context`, `dockerfile`, or a named context. */
@@ -22,11 +23,17 @@ export class LocalSource implements Source {
 	}
 
 	async fetch(context: SourceContext): Promise<SourceContent> {
-		const { root } = await context.session.localDirectory(this.#name);
-		return {
-			kind: 'directory',
-			view: { root, includePatterns: this.#include, excludePatterns: this.#exclude, followPaths: this.#follow, resetOwner: true },
-		};
+		const { root, statCache } = await context.session.localDirectory(this.#name);
+		const tree = await FileTree.open({
+			root,
+			includePatterns: this.#include,
+			excludePatterns: this.#exclude,
+			followPaths: this.#follow,
+			resetOwner: true,
+			statCache,
+		});
+		context.signal.addEventListener('abort', () => { tree.close(); }, { once: true });
+		return { kind: 'directory', root, tree };
 	}
 }
 

@@ -1,4 +1,4 @@
-import type { TreeView } from '../native/files.js';
+import type { FileTree } from '../native/files.js';
 import type { BuildSession } from '../session/index.js';
 import type { VertexReporter } from '../solver/index.js';
 import type { Snapshot } from '../snapshot/index.js';
@@ -6,7 +6,7 @@ import type { Snapshot } from '../snapshot/index.js';
 /** What a source brings: layers, or a directory of this host. */
 export type SourceContent =
 	| { readonly kind: 'snapshot'; readonly snapshot: Snapshot }
-	| { readonly kind: 'directory'; readonly view: TreeView };
+	| { readonly kind: 'directory'; readonly root: string; readonly tree: FileTree };
 
 export interface SourceContext {
 	readonly signal: AbortSignal;

@@ -1,0 +1,60 @@
+// The build cache over the store: cache records, and the results they stand for.
+import { SnapshotResult, type PersistedSnapshot } from '../ops/index.js';
+import type { CacheRecord, Result, ResultCache } from '../solver/index.js';
+import type { SealedLayer, SnapshotManager } from '../snapshot/index.js';
+import { blobRef, type Lease, type Records, type Store } from '../store/index.js';
+
+/** What the store keeps of a vertex: its key for later vertices and the layers of each output. */
+export interface StoredRecord {
+	readonly key: string;
+	readonly results: readonly PersistedSnapshot[];
+	/** What progress called the vertex, for `du`. */
+	readonly description: string;
+}
+
+export class StoreCache implements ResultCache {
+	readonly #records: Records<StoredRecord>;
+	readonly #present = new Map<string, Promise<boolean>>();
+	readonly #used = new Set<string>();
+
+	constructor(private readonly store: Store, private readonly lease: Lease, private readonly snapshots: SnapshotManager) {
+		this.#records = store.records<StoredRecord>('cache');
+	}
+
+	get(key: string): CacheRecord | undefined {
+		const entry = this.#records.get(key);
+		if (entry) this.#used.add(key);
+		return entry?.value;
+	}
+
+	async put(keys: readonly string[], record: CacheRecord, vertexName: string): Promise<void> {
+		const results = record.results as readonly PersistedSnapshot[];
+		const refs = results.flatMap(({ layers }) => layers.filter((layer) => !layer.source).map((layer) => blobRef(layer.digest)));
+		const value: StoredRecord = { key: record.key, results, description: vertexName };
+		await Promise.all(keys.map((key) => this.#records.put(key, value, { refs })));
+	}
+
+	async load(value: unknown): Promise<Result | undefined> {
+		const { layers } = value as PersistedSnapshot;
+		const local = layers.filter((layer) => !layer.source);
+		// Protected first, then looked for: what is there now stays until the build ends.
+		this.lease.protect(local.map((layer) => blobRef(layer.digest)));
+		const present = await Promise.all(local.map((layer) => this.#isPresent(layer)));
+		return present.every(Boolean) ? new SnapshotResult(this.snapshots.snapshot(layers)) : undefined;
+	}
+
+	/** Counts the records this build used, so that the collector drops the unused ones first. */
+	touch(): void {
+		if (this.#used.size > 0) this.#records.touch([...this.#used]);
+		this.#used.clear();
+	}
+
+	#isPresent({ digest, size }: SealedLayer): Promise<boolean> {
+		let present = this.#present.get(digest);
+		if (!present) {
+			present = this.store.blobs.has(digest, size);
+			this.#present.set(digest, present);
+		}
+		return present;
+	}
+}

@@ -87,14 +87,25 @@ Napi::Value spawn_process(const Napi::CallbackInfo& info) {
   }
 }
 
-// inspectRootfs(root, stubs, recursive, files, cwd): Promise<{ missing, files, cwdExists }>
-Napi::Value inspect_rootfs(const Napi::CallbackInfo& info) {
+// [{ path, source }]
+std::vector<runtime::MountPoint> mount_points(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  std::vector<runtime::MountPoint> points;
+  for (uint32_t i = 0; i < array.Length(); i++) {
+    const auto point = array.Get(i).As<Napi::Object>();
+    points.push_back({point.Get("path").As<Napi::String>().Utf8Value(), point.Get("source").As<Napi::String>().Utf8Value()});
+  }
+  return points;
+}
+
+// prepareRootfs(root, mountPoints, recursive, files, cwd): Promise<{ stubs, files, cwdExists }>
+Napi::Value prepare_rootfs(const Napi::CallbackInfo& info) {
   return run_job<runtime::RootfsState>(
       info.Env(),
-      [root = info[0].As<Napi::String>().Utf8Value(), stubs = string_list(info[1]),
+      [root = info[0].As<Napi::String>().Utf8Value(), points = mount_points(info[1]),
        recursive = info[2].As<Napi::Boolean>().Value(), files = string_list(info[3]),
        cwd = info[4].As<Napi::String>().Utf8Value()] {
-        return runtime::inspect_rootfs(root, stubs, recursive, files, cwd);
+        return runtime::prepare_rootfs(root, points, recursive, files, cwd);
       },
       [](Napi::Env env, runtime::RootfsState& state) -> Napi::Value {
         Napi::Object value = Napi::Object::New(env);
@@ -102,7 +113,7 @@ Napi::Value inspect_rootfs(const Napi::CallbackInfo& info) {
         for (uint32_t i = 0; i < state.files.size(); i++) {
           if (const auto& file = state.files[i]) files.Set(i, Napi::Buffer<char>::Copy(env, file->data(), file->size()));
         }
-        value.Set("missing", to_js(env, state.missing));
+        value.Set("stubs", to_js(env, state.stubs));
         value.Set("files", files);
         value.Set("cwdExists", Napi::Boolean::New(env, state.cwd_exists));
         return value;
@@ -125,12 +136,12 @@ Napi::Value make_working_dir(const Napi::CallbackInfo& info) {
       undefined);
 }
 
-// removeStubs(root, missing): Promise<void>
+// removeStubs(root, stubs): Promise<void>
 Napi::Value remove_stubs(const Napi::CallbackInfo& info) {
   return run_job<Done>(
       info.Env(),
-      [root = info[0].As<Napi::String>().Utf8Value(), missing = string_list(info[1])] {
-        runtime::remove_stubs(root, missing);
+      [root = info[0].As<Napi::String>().Utf8Value(), stubs = string_list(info[1])] {
+        runtime::remove_stubs(root, stubs);
         return Done{};
       },
       undefined);
@@ -144,7 +155,7 @@ Napi::Value kernel_has_x32(const Napi::CallbackInfo& info) {
 
 void export_runtime(Napi::Env env, Napi::Object exports) {
   exports.Set("spawnProcess", Napi::Function::New(env, spawn_process));
-  exports.Set("inspectRootfs", Napi::Function::New(env, inspect_rootfs));
+  exports.Set("prepareRootfs", Napi::Function::New(env, prepare_rootfs));
   exports.Set("makeWorkingDir", Napi::Function::New(env, make_working_dir));
   exports.Set("removeStubs", Napi::Function::New(env, remove_stubs));
   exports.Set("kernelHasX32", Napi::Function::New(env, kernel_has_x32));

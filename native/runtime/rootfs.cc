@@ -36,42 +36,76 @@ std::optional<std::string> read_small_file(const Root& root, const std::string& 
   }
 }
 
-// The stub itself and, with `recursive`, the parents that will have to be made for it.
-void list_missing(const Root& root, const std::string& stub, bool recursive, std::vector<std::string>& missing) {
-  std::string path;
-  try {
-    path = root.resolve(stub);
-  } catch (const FsError&) {
-    return;  // runc will refuse this mount point and say why
+// A directory's times as they are now, put back when this goes away.
+class KeepTimes {
+ public:
+  explicit KeepTimes(const Fd& dir) : dir_(dir.get()) {
+    struct stat st;
+    known_ = fstat(dir_, &st) == 0;
+    times_[0] = st.st_atim;
+    times_[1] = st.st_mtim;
   }
-  while (path != "/") {
-    if (root.lstat(path)) return;
-    missing.push_back(path);
-    if (!recursive) return;
-    path = files::dir_name(path);
+  KeepTimes(const KeepTimes&) = delete;
+  KeepTimes& operator=(const KeepTimes&) = delete;
+  ~KeepTimes() {
+    if (known_) futimens(dir_, times_);
+  }
+
+ private:
+  int dir_;
+  bool known_ = false;
+  struct timespec times_[2] = {};
+};
+
+void make_file(const Place& place) {
+  Fd file(openat(place.dir.get(), place.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
+  if (!file) throw_errno("create " + place.name);
+}
+
+void make_directory(const Place& place) {
+  if (mkdirat(place.dir.get(), place.name.c_str(), 0755) < 0) throw_errno("mkdir " + place.name);
+}
+
+void make_mount_point(const Root& root, const MountPoint& point, bool recursive, std::vector<std::string>& stubs) {
+  const std::string target = root.resolve(point.path);
+  std::vector<std::string> missing;
+  for (std::string path = target; path != "/" && !root.lstat(path); path = files::dir_name(path)) missing.push_back(path);
+  struct stat source;
+  const bool file = !point.source.empty() && stat(point.source.c_str(), &source) == 0 && !S_ISDIR(source.st_mode);
+  for (auto path = missing.rbegin(); path != missing.rend(); ++path) {
+    const bool last = *path == target;
+    const Place place = files::open_place(root, *path, "mkdir");
+    const KeepTimes keep(place.dir);
+    if (last && file) make_file(place);
+    else make_directory(place);
+    if (last || recursive) stubs.push_back(*path);
   }
 }
 
 void remove_stub(const Root& root, const std::string& path) {
   if (root.resolve(path, false) != path) return;  // a component became a symlink meanwhile
   const Place place = files::open_place(root, path, "open");
-  struct stat st, parent;
+  struct stat st;
   if (fstatat(place.dir.get(), place.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) < 0) return;
   if (!S_ISDIR(st.st_mode) && st.st_size != 0) return;
-  if (fstat(place.dir.get(), &parent) < 0) return;
+  const KeepTimes keep(place.dir);
   // A directory with entries stays: rmdir refuses it.
-  if (unlinkat(place.dir.get(), place.name.c_str(), S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0) < 0) return;
-  const struct timespec times[2] = {parent.st_atim, parent.st_mtim};
-  futimens(place.dir.get(), times);
+  unlinkat(place.dir.get(), place.name.c_str(), S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0);
 }
 
 }  // namespace
 
-RootfsState inspect_rootfs(const std::string& root_path, const std::vector<std::string>& stubs, bool recursive,
+RootfsState prepare_rootfs(const std::string& root_path, const std::vector<MountPoint>& mount_points, bool recursive,
                            const std::vector<std::string>& wanted, const std::string& cwd) {
   const Root root(root_path);
   RootfsState state;
-  for (const std::string& stub : stubs) list_missing(root, stub, recursive, state.missing);
+  for (const MountPoint& point : mount_points) {
+    try {
+      make_mount_point(root, point, recursive, state.stubs);
+    } catch (const std::system_error&) {
+      // runc meets the same obstacle and names it
+    }
+  }
   for (const std::string& path : wanted) state.files.push_back(read_small_file(root, path));
   const Fd dir = root.try_open(cwd, O_PATH);
   state.cwd_exists = static_cast<bool>(dir);
@@ -95,11 +129,11 @@ void make_working_dir(const std::string& root_path, const std::string& cwd, uint
   }
 }
 
-void remove_stubs(const std::string& root_path, const std::vector<std::string>& missing) {
+void remove_stubs(const std::string& root_path, const std::vector<std::string>& stubs) {
   const Root root(root_path);
-  for (const std::string& path : missing) {
+  for (auto path = stubs.rbegin(); path != stubs.rend(); ++path) {
     try {
-      remove_stub(root, path);
+      remove_stub(root, *path);
     } catch (const FsError&) {
       // a parent is gone or no directory any more: so is the stub
     }

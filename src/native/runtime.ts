@@ -15,9 +15,16 @@ export interface RunningProcess {
 	readonly exited: Promise<ProcessExit>;
 }
 
+export interface MountPoint {
+	/** Absolute path in the root. */
+	readonly path: string;
+	/** Host path of a bind mount, '' for a file system of its own. */
+	readonly source: string;
+}
+
 export interface RootfsState {
-	/** What does not exist of the mount points (and their parents): children before parents. */
-	readonly missing: readonly string[];
+	/** Mount points (and their parents) that were made, to be handed to `removeStubs`. */
+	readonly stubs: readonly string[];
 	/** Contents in the order asked for; undefined when missing, not a regular file or over 10 MiB. */
 	readonly files: readonly (Buffer | undefined)[];
 	readonly cwdExists: boolean;
@@ -25,9 +32,9 @@ export interface RootfsState {
 
 interface RuntimeAddon {
 	spawnProcess(argv: readonly string[], env: readonly string[], onOutput: (stream: 1 | 2, data: Buffer) => void): RunningProcess;
-	inspectRootfs(root: string, stubs: readonly string[], recursive: boolean, files: readonly string[], cwd: string): Promise<RootfsState>;
+	prepareRootfs(root: string, mountPoints: readonly MountPoint[], recursive: boolean, files: readonly string[], cwd: string): Promise<RootfsState>;
 	makeWorkingDir(root: string, cwd: string, uid: number, gid: number): Promise<void>;
-	removeStubs(root: string, missing: readonly string[]): Promise<void>;
+	removeStubs(root: string, stubs: readonly string[]): Promise<void>;
 	kernelHasX32(): boolean;
 }
 
@@ -43,18 +50,20 @@ export function spawnProcess(argv: readonly string[], env: readonly string[], on
 	return addon().spawnProcess(argv, env, onOutput);
 }
 
-/** What a root file system holds before a container runs on it; see native/runtime/rootfs.h. */
-export function inspectRootfs(options: {
+/**
+ * Readies a root file system for a container: makes what is missing of the mount points, directories keeping
+ * their times, and reads what the caller needs to know. A mount point that cannot be made is left to runc.
+ */
+export function prepareRootfs(options: {
 	readonly root: string;
-	/** Paths that will be mount points. */
-	readonly stubs: readonly string[];
-	/** Whether missing parents of the stubs are listed too. */
+	readonly mountPoints: readonly MountPoint[];
+	/** Whether parents made for a mount point count as stubs too, or stay. */
 	readonly recursive: boolean;
 	/** Small files to read, symlinks resolved inside the root. */
 	readonly files: readonly string[];
 	readonly cwd: string;
 }): Promise<RootfsState> {
-	return addon().inspectRootfs(options.root, options.stubs, options.recursive, options.files, options.cwd);
+	return addon().prepareRootfs(options.root, options.mountPoints, options.recursive, options.files, options.cwd);
 }
 
 /** Makes a directory and its missing parents (0755), symlinks resolved inside the root. */
@@ -62,9 +71,9 @@ export function makeWorkingDir(root: string, cwd: string, uid: number, gid: numb
 	return addon().makeWorkingDir(root, cwd, uid, gid);
 }
 
-/** Removes those stubs that are empty now and gives their parents the times back. */
-export function removeStubs(root: string, missing: readonly string[]): Promise<void> {
-	return addon().removeStubs(root, missing);
+/** Removes those stubs that are empty still and gives their parents the times back. */
+export function removeStubs(root: string, stubs: readonly string[]): Promise<void> {
+	return addon().removeStubs(root, stubs);
 }
 
 /** Whether the kernel serves the x32 system call table. */

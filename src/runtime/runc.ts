@@ -1,0 +1,85 @@
+// The runc program: one container from start to end.
+import { readdir, readFile } from 'node:fs/promises';
+import { spawnProcess, type ProcessExit } from '../native/runtime.js';
+
+export interface RuncOptions {
+	/** runc's state directory. */
+	readonly root: string;
+	readonly bundle: string;
+	readonly id: string;
+	readonly onOutput: (stream: 1 | 2, data: Uint8Array) => void;
+	/** Kills what runs in the container, and runc with it. */
+	readonly signal?: AbortSignal | undefined;
+}
+
+const environment = (): string[] => [`PATH=${process.env['PATH'] ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'}`];
+
+/**
+ * Runs a container and waits for its end. runc's own errors (a program that does not exist) are printed on
+ * its stderr, so they are part of the output, with exit code 1.
+ */
+export async function runContainer(options: RuncOptions): Promise<ProcessExit> {
+	const args = ['--root', options.root, '--log', '/dev/null', 'run', '--bundle', options.bundle, options.id];
+	const runc = spawnRunc(args, options.onOutput);
+	const { signal } = options;
+	if (!signal) return runc.exited;
+	let ended = false;
+	const exited = runc.exited.finally(() => { ended = true; });
+	const onAbort = (): void => { void killDescendants(runc.pid, () => ended); };
+	signal.addEventListener('abort', onAbort, { once: true });
+	if (signal.aborted) onAbort();
+	try {
+		return await exited;
+	} finally {
+		signal.removeEventListener('abort', onAbort);
+	}
+}
+
+/** Kills a container and removes its state and cgroup. A container that does not exist is fine. */
+export async function deleteContainer(root: string, id: string): Promise<void> {
+	await spawnRunc(['--root', root, '--log', '/dev/null', 'delete', '--force', id], () => undefined).exited;
+}
+
+function spawnRunc(args: readonly string[], onOutput: RuncOptions['onOutput']): ReturnType<typeof spawnProcess> {
+	for (const program of ['buildkit-runc', 'runc']) {
+		try {
+			return spawnProcess([program, ...args], environment(), onOutput);
+		} catch (error) {
+			if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+		}
+	}
+	throw new Error('runc is not in the PATH: RUN needs it (Debian package: runc)');
+}
+
+/** Milliseconds after which runc itself is killed, when killing what it started has not ended it. */
+const patience = 2000;
+
+/**
+ * Kills the children of runc again and again until it ends. While the container is being made these are
+ * runc's helpers, then the container's init, with which all its processes die. runc sees its child end and
+ * cleans up.
+ */
+async function killDescendants(runc: number, ended: () => boolean): Promise<void> {
+	const deadline = performance.now() + patience;
+	while (!ended()) {
+		const victims = await children(runc);
+		if (ended()) return;
+		for (const pid of victims) kill(pid);
+		if (performance.now() > deadline) kill(runc);
+		await new Promise((resolve) => setTimeout(resolve, 10));
+	}
+}
+
+async function children(pid: number): Promise<readonly number[]> {
+	const threads = await readdir(`/proc/${pid}/task`).catch(() => []);
+	const lists = await Promise.all(threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/children`, 'utf8').catch(() => '')));
+	return lists.flatMap((list) => list.split(' ')).filter((child) => child !== '').map(Number);
+}
+
+function kill(pid: number): void {
+	try {
+		process.kill(pid, 'SIGKILL');
+	} catch {
+		// it ended by itself
+	}
+}

@@ -1,5 +1,233 @@
+// The device server's face to TypeScript. Layers and devices are numbers; everything that may block is a
+// promise with a thread of its own; fetches and faults come as calls of the two functions given at start.
 #include "addon.h"
+#include "addon_job.h"
+#include "device/device_host.h"
+#include "system/io_thread.h"
 
 namespace obd {
-void export_device(Napi::Env, Napi::Object) {}
+namespace {
+
+// One a process, from start to exit: serving threads use it until the very end.
+DeviceHost* host_instance = nullptr;
+
+DeviceHost& host(Napi::Env env) {
+  if (host_instance == nullptr) throw Napi::Error::New(env, "startDeviceHost was not called");
+  return *host_instance;
+}
+
+std::string text(const Napi::Value& value) { return value.As<Napi::String>(); }
+uint64_t number(const Napi::Value& value) { return static_cast<uint64_t>(value.As<Napi::Number>().Int64Value()); }
+Napi::Value to_number(Napi::Env env, uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
+
+std::optional<WritableFiles> writable_files(const Napi::Value& value) {
+  if (value.IsUndefined()) return std::nullopt;
+  const auto object = value.As<Napi::Object>();
+  return WritableFiles{text(object.Get("data")), text(object.Get("index"))};
+}
+
+Napi::ThreadSafeFunction listener(Napi::Env env, const Napi::Value& function, const char* name) {
+  Napi::ThreadSafeFunction tsfn = Napi::ThreadSafeFunction::New(env, function.As<Napi::Function>(), name, 0, 1);
+  tsfn.Unref(env);
+  return tsfn;
+}
+
+Napi::Object fetch_to_js(Napi::Env env, const FetchRequest& request) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("id", to_number(env, request.id));
+  object.Set("digest", request.digest);
+  object.Set("source", request.source);
+  object.Set("offset", to_number(env, request.offset));
+  object.Set("length", to_number(env, request.length));
+  return object;
+}
+
+// What a fault tells JavaScript, taken apart on the thread where it happened.
+struct FaultReport {
+  uint64_t device;
+  std::string operation, message, digest;
+  uint64_t offset, length, blob_offset = 0;
+};
+
+FaultReport report_of(uint64_t device, const DeviceFault& fault) {
+  FaultReport report{device, fault.operation, "unknown error", "", fault.offset, fault.length};
+  try {
+    std::rethrow_exception(fault.error);
+  } catch (const FetchError& e) {
+    report.message = e.what();
+    report.digest = e.digest;
+    report.blob_offset = e.offset;
+  } catch (const std::exception& e) {
+    report.message = e.what();
+  }
+  return report;
+}
+
+Napi::Object fault_to_js(Napi::Env env, const FaultReport& report) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("device", to_number(env, report.device));
+  object.Set("operation", report.operation);
+  object.Set("offset", to_number(env, report.offset));
+  object.Set("length", to_number(env, report.length));
+  object.Set("message", report.message);
+  if (!report.digest.empty()) {
+    object.Set("digest", report.digest);
+    object.Set("blobOffset", to_number(env, report.blob_offset));
+  }
+  return object;
+}
+
+template <typename T, Napi::Object (*Convert)(Napi::Env, const T&)>
+void post(Napi::ThreadSafeFunction& tsfn, T value) {
+  auto message = std::make_unique<T>(std::move(value));
+  const napi_status status = tsfn.NonBlockingCall(message.get(), [](Napi::Env env, Napi::Function call, T* raw) {
+    const std::unique_ptr<T> owned(raw);
+    if (env != nullptr) call.Call({Convert(env, *owned)});
+  });
+  if (status == napi_ok) message.release();  // the call owns it now
+}
+
+// startDeviceHost(onFetch, onFault)
+Napi::Value start_device_host(const Napi::CallbackInfo& info) {
+  if (host_instance != nullptr) throw Napi::Error::New(info.Env(), "startDeviceHost was called before");
+  set_io_flusher();
+  auto on_fetch = listener(info.Env(), info[0], "obd fetch");
+  auto on_fault = listener(info.Env(), info[1], "obd fault");
+  host_instance = std::make_unique<DeviceHost>(
+                      [on_fetch](const FetchRequest& request) mutable { post<FetchRequest, fetch_to_js>(on_fetch, request); },
+                      [on_fault](uint64_t device, const DeviceFault& fault) mutable {
+                        post<FaultReport, fault_to_js>(on_fault, report_of(device, fault));
+                      })
+                      .release();
+  return info.Env().Undefined();
+}
+
+Napi::Value open_layer_file(const Napi::CallbackInfo& info) {
+  DeviceHost& h = host(info.Env());
+  return run_job<uint64_t>(info.Env(), [&h, digest = text(info[0]), path = text(info[1])] { return h.open_file(digest, path); },
+                           [](Napi::Env env, uint64_t& layer) { return to_number(env, layer); });
+}
+
+// openRemoteLayer(digest, size, source, cacheDir)
+Napi::Value open_remote_layer(const Napi::CallbackInfo& info) {
+  DeviceHost& h = host(info.Env());
+  return run_job<uint64_t>(info.Env(),
+                           [&h, digest = text(info[0]), size = number(info[1]), source = text(info[2]),
+                            cache_dir = text(info[3])] { return h.open_remote(digest, size, source, cache_dir); },
+                           [](Napi::Env env, uint64_t& layer) { return to_number(env, layer); });
+}
+
+Napi::Value close_layer(const Napi::CallbackInfo& info) {
+  host(info.Env()).close_layer(number(info[0]));
+  return info.Env().Undefined();
+}
+
+// attachDevice(lowers, writable | undefined, virtualSize, label)
+Napi::Value attach_device(const Napi::CallbackInfo& info) {
+  DeviceHost& h = host(info.Env());
+  AttachRequest request;
+  const auto lowers = info[0].As<Napi::Array>();
+  for (uint32_t i = 0; i < lowers.Length(); ++i) request.lowers.push_back(number(lowers.Get(i)));
+  request.writable = writable_files(info[1]);
+  request.virtual_size = number(info[2]);
+  request.label = text(info[3]);
+  return run_job<AttachedDevice>(info.Env(), [&h, request = std::move(request)] { return h.attach(request); },
+                                 [](Napi::Env env, AttachedDevice& device) {
+                                   Napi::Object object = Napi::Object::New(env);
+                                   object.Set("id", to_number(env, device.id));
+                                   object.Set("path", device.path);
+                                   object.Set("size", to_number(env, device.size));
+                                   return object;
+                                 });
+}
+
+// sealDevice(device, next, ifWrites | undefined)
+Napi::Value seal_device(const Napi::CallbackInfo& info) {
+  using Sealed = std::optional<uint64_t>;
+  DeviceHost& h = host(info.Env());
+  const Sealed if_writes = info[2].IsUndefined() ? Sealed() : number(info[2]);
+  return run_job<Sealed>(info.Env(),
+                         [&h, device = number(info[0]), next = *writable_files(info[1]), if_writes] {
+                           return h.seal(device, next, if_writes);
+                         },
+                         [](Napi::Env env, Sealed& layer) { return layer ? to_number(env, *layer) : env.Undefined(); });
+}
+
+Napi::Value detach_device(const Napi::CallbackInfo& info) {
+  DeviceHost& h = host(info.Env());
+  return run_job<bool>(info.Env(), [&h, device = number(info[0])] { return h.detach(device); },
+                       [](Napi::Env env, bool& gone) { return Napi::Boolean::New(env, gone); });
+}
+
+// commitLayer(layer, path, uuid, parentUuid | undefined)
+Napi::Value commit_layer(const Napi::CallbackInfo& info) {
+  DeviceHost& h = host(info.Env());
+  std::optional<std::string> parent;
+  if (!info[3].IsUndefined()) parent = text(info[3]);
+  return run_job<CommitResult>(info.Env(),
+                               [&h, layer = number(info[0]), path = text(info[1]), uuid = text(info[2]), parent] {
+                                 return h.commit(layer, path, uuid, parent);
+                               },
+                               [](Napi::Env env, CommitResult& result) {
+                                 Napi::Object object = Napi::Object::New(env);
+                                 object.Set("digest", result.digest);
+                                 object.Set("size", to_number(env, result.size));
+                                 object.Set("segments", to_number(env, result.segments));
+                                 object.Set("dataBytes", to_number(env, result.data_bytes));
+                                 return object;
+                               });
+}
+
+Napi::Value device_counters(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  try {
+    const StackDevice::Counters counters = host(env).counters(number(info[0]));
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("writes", to_number(env, counters.writes));
+    object.Set("bytesRead", to_number(env, counters.bytes_read));
+    object.Set("bytesWritten", to_number(env, counters.bytes_written));
+    return object;
+  } catch (const std::runtime_error& e) {
+    throw Napi::Error::New(env, e.what());
+  }
+}
+
+Napi::Value fetched_bytes(const Napi::CallbackInfo& info) {
+  Napi::Object object = Napi::Object::New(info.Env());
+  for (const auto& [digest, bytes] : host(info.Env()).fetches().fetched()) object.Set(digest, to_number(info.Env(), bytes));
+  return object;
+}
+
+// completeFetch(id, buffer)
+Napi::Value complete_fetch(const Napi::CallbackInfo& info) {
+  const auto data = info[1].As<Napi::Uint8Array>();
+  host(info.Env()).fetches().complete(number(info[0]), std::string(reinterpret_cast<const char*>(data.Data()), data.ByteLength()));
+  return info.Env().Undefined();
+}
+
+Napi::Value fail_fetch(const Napi::CallbackInfo& info) {
+  host(info.Env()).fetches().fail(number(info[0]), text(info[1]));
+  return info.Env().Undefined();
+}
+
+}  // namespace
+
+void export_device(Napi::Env env, Napi::Object exports) {
+  const auto set = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
+    exports.Set(name, Napi::Function::New(env, function));
+  };
+  set("startDeviceHost", start_device_host);
+  set("openLayerFile", open_layer_file);
+  set("openRemoteLayer", open_remote_layer);
+  set("closeLayer", close_layer);
+  set("attachDevice", attach_device);
+  set("sealDevice", seal_device);
+  set("detachDevice", detach_device);
+  set("commitLayer", commit_layer);
+  set("deviceCounters", device_counters);
+  set("fetchedBytes", fetched_bytes);
+  set("completeFetch", complete_fetch);
+  set("failFetch", fail_fetch);
+}
+
 }  // namespace obd

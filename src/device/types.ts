@@ -83,9 +83,26 @@ export interface FrozenLayer {
 	release(): Promise<void>;
 }
 
+/** A block request that ended in an I/O error, and why. */
+export interface DeviceError {
+	/** The device node. */
+	readonly path: string;
+	readonly operation: 'read' | 'write' | 'discard' | 'flush';
+	/** Of the disk, bytes. */
+	readonly offset: number;
+	readonly length: number;
+	/** Names the blob, the offset in it and the cause. */
+	readonly message: string;
+	/** The layer whose bytes could not be fetched, and where in the blob; absent for other causes. */
+	readonly digest?: string;
+	readonly blobOffset?: number;
+}
+
 /** The device server process as the builder sees it. */
 export interface DeviceServer {
 	attach(options: AttachOptions): Promise<Device>;
+	/** Calls `listener` for each failed block request of any device, until the returned function is called. */
+	onError(listener: (error: DeviceError) => void): () => void;
 	/** Bytes fetched from registries since the start, by layer digest. */
 	fetched(): Promise<Readonly<Record<string, number>>>;
 	/** Detaches what is left and ends the process. */

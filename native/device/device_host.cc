@@ -1,0 +1,193 @@
+#include "device/device_host.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "blob/local_blob.h"
+#include "error.h"
+#include "lsmt/sealed_layer.h"
+
+namespace obd {
+namespace {
+
+// Rounds of fetching that opening a layer takes: trailer, index parts, and some for luck.
+constexpr int kOpenRounds = 32;
+// udev and the like open a new block device for a moment now and then.
+constexpr auto kBusyPause = std::chrono::milliseconds(5);
+constexpr int kBusyRounds = 40;
+
+unsigned serving_threads() { return std::clamp(std::thread::hardware_concurrency(), 4u, 8u); }
+
+std::shared_ptr<SealedLayer> open_waiting(FetchManager& fetches, const std::shared_ptr<Blob>& blob) {
+  for (int round = 0; round < kOpenRounds; ++round) {
+    Misses misses;
+    if (std::shared_ptr<SealedLayer> layer = SealedLayer::try_open(blob, misses)) return layer;
+    fetches.wait_local(misses);
+  }
+  throw std::runtime_error(blob->name() + ": the layer's index does not stay in the block cache");
+}
+
+// A writable layer whose files go away again when it could not be put to use.
+class NewWritable {
+ public:
+  NewWritable(const WritableFiles& files, uint64_t size)
+      : files_(files), layer_(WritableLayer::create(files.data, files.index, size, "", "")) {}
+  ~NewWritable() {
+    if (!used_) {
+      ::unlink(files_.data.c_str());
+      ::unlink(files_.index.c_str());
+    }
+  }
+  NewWritable(const NewWritable&) = delete;
+  NewWritable& operator=(const NewWritable&) = delete;
+  const std::shared_ptr<WritableLayer>& layer() const { return layer_; }
+  void keep() { used_ = true; }
+
+ private:
+  const WritableFiles& files_;
+  std::shared_ptr<WritableLayer> layer_;
+  bool used_ = false;
+};
+
+}  // namespace
+
+DeviceHost::DeviceHost(FetchManager::Send send, HostFaultListener on_fault)
+    : on_fault_(std::move(on_fault)), fetches_(std::move(send)) {}
+
+uint64_t DeviceHost::add_layer(OpenLayer layer) {
+  const std::lock_guard lock(mutex_);
+  layers_.emplace(next_number_, std::move(layer));
+  return next_number_++;
+}
+
+DeviceHost::OpenLayer DeviceHost::layer(uint64_t number) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = layers_.find(number);
+  if (found == layers_.end()) throw std::runtime_error("layer " + std::to_string(number) + " is not open");
+  return found->second;
+}
+
+std::shared_ptr<DeviceHost::Device> DeviceHost::device(uint64_t id) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = devices_.find(id);
+  if (found == devices_.end()) throw std::runtime_error("device " + std::to_string(id) + " is not attached");
+  return found->second;
+}
+
+uint64_t DeviceHost::open_shared(const std::string& key, const std::function<std::shared_ptr<Blob>()>& open_blob) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = shared_.find(key); found != shared_.end()) {
+      if (std::shared_ptr<Layer> open = found->second.lock()) {
+        layers_.emplace(next_number_, OpenLayer{std::move(open), nullptr});
+        return next_number_++;
+      }
+    }
+  }
+  std::shared_ptr<Layer> layer = open_waiting(fetches_, open_blob());
+  {
+    const std::lock_guard lock(mutex_);
+    shared_[key] = layer;
+  }
+  return add_layer({std::move(layer), nullptr});
+}
+
+uint64_t DeviceHost::open_file(const std::string& digest, const std::string& path) {
+  return open_shared("file " + digest + " " + path, [&] { return std::make_shared<LocalBlob>(path); });
+}
+
+uint64_t DeviceHost::open_remote(const std::string& digest, uint64_t size, const std::string& source,
+                                 const std::string& cache_dir) {
+  return open_shared("remote " + digest + " " + source,
+                     [&] { return std::make_shared<RemoteBlob>(digest, size, source, cache_dir); });
+}
+
+void DeviceHost::close_layer(uint64_t layer) {
+  OpenLayer closed;  // ends outside of the lock
+  const std::lock_guard lock(mutex_);
+  const auto found = layers_.find(layer);
+  if (found == layers_.end()) return;
+  closed = std::move(found->second);
+  layers_.erase(found);
+}
+
+AttachedDevice DeviceHost::attach(const AttachRequest& request) {
+  std::vector<std::shared_ptr<Layer>> lowers;
+  uint64_t size = request.virtual_size;
+  for (const uint64_t number : request.lowers) {
+    lowers.push_back(layer(number).layer);
+    if (lowers.back()->virtual_size() != 0) size = lowers.back()->virtual_size();
+  }
+  std::optional<NewWritable> writable;
+  if (request.writable) writable.emplace(*request.writable, size);
+
+  uint64_t id = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    id = next_number_++;
+  }
+  auto device = std::make_shared<Device>();
+  device->disk = std::make_shared<StackDevice>(
+      std::make_unique<Stack>(std::move(lowers), writable ? writable->layer() : nullptr));
+  device->server = std::make_unique<FuseServer>(
+      device->disk, fetches_, [this, id](const DeviceFault& fault) { on_fault_(id, fault); }, serving_threads());
+  LoopDevice::Options options;
+  options.read_only = !writable;
+  options.label = request.label;
+  device->loop = LoopDevice::attach(device->server->file(), options);
+  // From here on the loop device alone keeps the fuse file open: when it goes, all goes.
+  device->server->close_file();
+  if (writable) writable->keep();
+  const AttachedDevice attached{id, device->loop->path(), device->disk->size()};
+  const std::lock_guard lock(mutex_);
+  devices_.emplace(id, std::move(device));
+  return attached;
+}
+
+std::optional<uint64_t> DeviceHost::seal(uint64_t id, const WritableFiles& next, std::optional<uint64_t> if_writes) {
+  const std::shared_ptr<Device> target = device(id);
+  const std::lock_guard lock(target->mutex);
+  if (!target->disk->writable()) throw std::runtime_error(target->loop->path() + " is read-only: there is nothing to seal");
+  NewWritable writable(next, target->disk->size());
+  std::optional<Stack::Frozen> frozen = target->disk->seal(fetches_, writable.layer(), if_writes);
+  if (!frozen) return std::nullopt;
+  writable.keep();
+  return add_layer({std::move(frozen->layer), std::move(frozen->below)});
+}
+
+CommitResult DeviceHost::commit(uint64_t number, const std::string& path, const std::string& uuid,
+                                const std::optional<std::string>& parent_uuid) {
+  const OpenLayer frozen = layer(number);
+  CommitOptions options;
+  options.zfile->threads = std::max(1u, std::thread::hardware_concurrency());
+  options.uuid = uuid;
+  options.parent_uuid = parent_uuid;
+  options.below = frozen.below;
+  return obd::commit(*frozen.layer, options, path);
+}
+
+StackDevice::Counters DeviceHost::counters(uint64_t id) const { return device(id)->disk->counters(); }
+
+bool DeviceHost::detach(uint64_t id) {
+  std::shared_ptr<Device> target;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = devices_.find(id);
+    if (found == devices_.end()) return true;
+    target = found->second;
+  }
+  const std::lock_guard lock(target->mutex);
+  for (int round = 0; !target->loop->try_detach(); ++round) {
+    if (round == kBusyRounds) return false;
+    std::this_thread::sleep_for(kBusyPause);
+  }
+  target->server.reset();  // the threads end with the last reference to the file, which the loop device had
+  const std::lock_guard host_lock(mutex_);
+  devices_.erase(id);
+  return true;
+}
+
+}  // namespace obd

@@ -1,0 +1,93 @@
+// The layers and devices of one device server process, by number: what addon_device.cc makes callable.
+// All calls may block and belong on threads of their own, except those marked otherwise.
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "blob/fetch_manager.h"
+#include "device/fuse_server.h"
+#include "device/stack_device.h"
+#include "lsmt/commit.h"
+#include "lsmt/layer.h"
+#include "system/loop_device.h"
+
+namespace obd {
+
+// The two files of a writable layer (lsmt/writable_layer.h).
+struct WritableFiles {
+  std::string data, index;
+};
+
+struct AttachRequest {
+  std::vector<uint64_t> lowers;           // layer numbers, bottom first
+  std::optional<WritableFiles> writable;  // files to be created; none: a read-only device
+  uint64_t virtual_size = 0;              // bytes; for a disk without lowers
+  std::string label;                      // of the loop device
+};
+
+struct AttachedDevice {
+  uint64_t id;
+  std::string path;  // "/dev/loopN"
+  uint64_t size;     // bytes
+};
+
+// A failed request of device `id`.
+using HostFaultListener = std::function<void(uint64_t id, const DeviceFault&)>;
+
+class DeviceHost {
+ public:
+  // `send` asks for bytes of remote blobs (FetchManager); `on_fault` is called from serving threads.
+  DeviceHost(FetchManager::Send send, HostFaultListener on_fault);
+
+  // Opens a sealed layer in a file, or in a registry through the cache in `cache_dir`. A layer that is
+  // open already is shared. Returns its number, to be given back with close_layer.
+  uint64_t open_file(const std::string& digest, const std::string& path);
+  uint64_t open_remote(const std::string& digest, uint64_t size, const std::string& source, const std::string& cache_dir);
+  // Forgets the number; devices that have the layer keep it. Does not block.
+  void close_layer(uint64_t layer);
+
+  AttachedDevice attach(const AttachRequest& request);
+  // Live seal with a new writable layer in `next`. The number of the frozen layer; nullopt when the write
+  // counter is not `if_writes`.
+  std::optional<uint64_t> seal(uint64_t device, const WritableFiles& next, std::optional<uint64_t> if_writes);
+  // Makes a sealed layer blob of a layer that `seal` froze.
+  CommitResult commit(uint64_t layer, const std::string& path, const std::string& uuid,
+                      const std::optional<std::string>& parent_uuid);
+  StackDevice::Counters counters(uint64_t device) const;  // does not block
+  // False while the device is mounted or open elsewhere. No error when it is gone already.
+  bool detach(uint64_t device);
+
+  FetchManager& fetches() { return fetches_; }
+
+ private:
+  struct OpenLayer {
+    std::shared_ptr<Layer> layer;
+    std::shared_ptr<const Below> below;  // of a layer frozen here
+  };
+  struct Device {
+    std::shared_ptr<StackDevice> disk;
+    std::unique_ptr<FuseServer> server;
+    std::optional<LoopDevice> loop;
+    std::mutex mutex;  // one seal or detach at a time
+  };
+
+  uint64_t add_layer(OpenLayer layer);
+  OpenLayer layer(uint64_t number) const;
+  std::shared_ptr<Device> device(uint64_t id) const;
+  uint64_t open_shared(const std::string& key, const std::function<std::shared_ptr<Blob>()>& open_blob);
+
+  const HostFaultListener on_fault_;
+  mutable std::mutex mutex_;
+  uint64_t next_number_ = 1;
+  std::map<uint64_t, OpenLayer> layers_;
+  std::map<std::string, std::weak_ptr<Layer>> shared_;  // by digest
+  std::map<uint64_t, std::shared_ptr<Device>> devices_;
+  FetchManager fetches_;  // last: its threads end before what they use
+};
+
+}  // namespace obd

@@ -1,0 +1,8 @@
+// Block devices over stacks of overlaybd layers: attach, live seal, commit, detach. All of it happens in a
+// device server process of its own; this room holds that process, its client, and the cleaning up after
+// both. The snapshot room is its only user.
+export { startDeviceServer, DeviceServerError, type DeviceServerOptions } from './client.js';
+export { buildMountOptions, makeFileSystem, type FileSystemOptions } from './file-system.js';
+export { releaseDevices } from './leftovers.js';
+export type { BlobFetcher } from './fetcher.js';
+export type * from './types.js';

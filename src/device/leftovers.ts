@@ -1,0 +1,57 @@
+// Finds and releases what devices leave when their owner dies: mounts of them, loop devices, and through
+// these the FUSE connections. A device's loop device carries the label of the instance it belongs to.
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { clearLoopDevice, listLoopDevices, readMounts, umount, type MountEntry } from '../native/system.js';
+
+/** What the loop devices of the instance with this directory are labelled with, before `/<n>`. */
+export function instanceLabel(directory: string): string {
+	return `obd:${createHash('sha256').update(path.resolve(directory)).digest('hex').slice(0, 24)}`;
+}
+
+/** Mounts of the given device nodes (`/dev/loopN`) and everything mounted below these, in mount order. */
+export async function mountsOf(devicePaths: readonly string[]): Promise<MountEntry[]> {
+	const numbers = new Set(await Promise.all(devicePaths.map(deviceNumber)));
+	const mounts = await readMounts();
+	const tops = mounts.filter((mount) => numbers.has(mount.device));
+	return mounts.filter((mount) => tops.some((top) => mount === top || isBelow(top.mountPoint, mount.mountPoint)));
+}
+
+/** Unmounts everything mounted from these devices, what is busy lazily. */
+export async function unmountDevices(devicePaths: readonly string[]): Promise<void> {
+	if (devicePaths.length > 0) await unmountAll(await mountsOf(devicePaths));
+}
+
+/**
+ * Releases everything that the devices of a dead instance have left: mounts below its directory and of its
+ * devices, the devices, their FUSE connections. `directory` is the instance's; its files stay.
+ */
+export async function releaseDevices(directory: string): Promise<void> {
+	const resolved = path.resolve(directory);
+	await unmountAll((await readMounts()).filter((mount) => isBelow(resolved, mount.mountPoint)));
+	const label = instanceLabel(resolved);
+	const loops = (await listLoopDevices()).filter((loop) => loop.label.startsWith(`${label}/`));
+	await unmountDevices(loops.map((loop) => `/dev/loop${loop.number}`));
+	await Promise.all(loops.map((loop) => clearLoopDevice(loop.number)));
+}
+
+/** The last mounted first: what is mounted on another goes before it. */
+async function unmountAll(mounts: readonly MountEntry[]): Promise<void> {
+	for (const mount of [...mounts].reverse()) {
+		try {
+			await umount(mount.mountPoint).catch(() => umount(mount.mountPoint, { detach: true }));
+		} catch (error) {
+			// Gone meanwhile, by another's hand.
+			if (!(error instanceof Error && 'code' in error && (error.code === 'EINVAL' || error.code === 'ENOENT'))) throw error;
+		}
+	}
+}
+
+async function deviceNumber(devicePath: string): Promise<string> {
+	return (await readFile(`/sys/class/block/${path.basename(devicePath)}/dev`, 'utf8')).trim();
+}
+
+function isBelow(directory: string, candidate: string): boolean {
+	return candidate.startsWith(directory === '/' ? '/' : `${directory}/`);
+}

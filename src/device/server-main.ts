@@ -1,0 +1,51 @@
+// The device server process. Does nothing but answer calls and fetch blobs: all block I/O is on native
+// threads. Started by client.ts with a socket as descriptor 3; ends when that closes.
+import { Socket } from 'node:net';
+import { Channel } from './channel.js';
+import type { BlobFetcher } from './fetcher.js';
+import type { CallMessage, Message, Method, ServerConfig, ServerEvents } from './protocol.js';
+import { Server } from './server.js';
+
+// The terminal's signals are for the builder, which says when the devices are no longer needed.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
+
+let fetcher: Promise<BlobFetcher> | undefined;
+
+/** Loaded when the first remote layer is read: most builds of local layers never need it. */
+function registryFetcher(): Promise<BlobFetcher> {
+	fetcher ??= Promise.reject(new Error('no registry client in this version'));
+	return fetcher;
+}
+
+const config = JSON.parse(process.argv[2] ?? '{}') as ServerConfig;
+const server = await Server.start(config, registryFetcher, (error) => emit('deviceError', error));
+let closing: Promise<unknown> | undefined;
+const close = (): Promise<unknown> => (closing ??= server.handlers.close(null));
+
+const channel = new Channel(
+	new Socket({ fd: 3, readable: true, writable: true }),
+	(message) => void onMessage(message),
+	// The builder has ended, perhaps without a word.
+	() => void close().finally(() => process.exit()),
+);
+emit('ready', null);
+
+function emit<E extends keyof ServerEvents>(event: E, data: ServerEvents[E]): void {
+	channel.send({ event, data });
+}
+
+async function onMessage(message: Message): Promise<void> {
+	if (!('call' in message)) return;
+	try {
+		const result = message.method === 'close' ? await close() : await dispatch(message.method, message);
+		channel.send({ reply: message.call, result });
+	} catch (error) {
+		const code = error instanceof Error && 'code' in error ? String(error.code) : undefined;
+		channel.send({ reply: message.call, error: { message: error instanceof Error ? error.message : String(error), ...(code !== undefined && { code }) } });
+	}
+}
+
+async function dispatch(method: Method, message: CallMessage): Promise<unknown> {
+	const handler = server.handlers[method] as (params: unknown) => Promise<unknown>;
+	return handler(message.params);
+}

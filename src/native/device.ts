@@ -1,0 +1,50 @@
+// The native side of the device server: layers and devices by number. Only the device server process calls
+// it; see native/device/device_host.h for what each call does.
+import { nativeAddon } from './index.js';
+
+/** A request for bytes of a remote blob; answered by `completeFetch` or `failFetch`. */
+export interface FetchRequest {
+	readonly id: number;
+	readonly digest: string;
+	/** What `openRemoteLayer` was given. */
+	readonly source: string;
+	/** Bytes. */
+	readonly offset: number;
+	readonly length: number;
+}
+
+/** A block request that failed with an I/O error. */
+export interface DeviceFault {
+	readonly device: number;
+	readonly operation: 'read' | 'write' | 'discard' | 'flush';
+	/** Of the disk, bytes. */
+	readonly offset: number;
+	readonly length: number;
+	readonly message: string;
+	/** The blob whose bytes could not be had, and where in it. */
+	readonly digest?: string;
+	readonly blobOffset?: number;
+}
+
+/** Paths of the two files of a writable layer. */
+export interface WritableFiles {
+	readonly data: string;
+	readonly index: string;
+}
+
+interface DeviceAddon {
+	startDeviceHost(onFetch: (request: FetchRequest) => void, onFault: (fault: DeviceFault) => void): void;
+	openLayerFile(digest: string, path: string): Promise<number>;
+	openRemoteLayer(digest: string, size: number, source: string, cacheDir: string): Promise<number>;
+	closeLayer(layer: number): void;
+	attachDevice(lowers: readonly number[], writable: WritableFiles | undefined, virtualSize: number, label: string): Promise<{ id: number; path: string; size: number }>;
+	sealDevice(device: number, next: WritableFiles, ifWrites: number | undefined): Promise<number | undefined>;
+	detachDevice(device: number): Promise<boolean>;
+	commitLayer(layer: number, path: string, uuid: string, parentUuid: string | undefined): Promise<{ digest: string; size: number; segments: number; dataBytes: number }>;
+	deviceCounters(device: number): { writes: number; bytesRead: number; bytesWritten: number };
+	fetchedBytes(): Record<string, number>;
+	completeFetch(id: number, data: Uint8Array): void;
+	failFetch(id: number, reason: string): void;
+}
+
+export const deviceAddon = (): DeviceAddon => nativeAddon() as DeviceAddon;

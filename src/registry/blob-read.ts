@@ -1,0 +1,186 @@
+// Reading blobs over connections that break and servers that have their own idea of ranges.
+import type { OutgoingHttpHeaders } from 'node:http';
+import { Verifier, type Descriptor } from '../image/index.js';
+import type { Endpoint } from './endpoint.js';
+import { asked, isRegistryError, RegistryError } from './errors.js';
+import { refusal } from './refusal.js';
+import { bytesToSkip, rangeHeader } from './ranges.js';
+import { Backoff, retrying, type RetryPolicy } from './retry.js';
+import { discardBody, networkError, type HttpResponse } from './transport.js';
+import type { ProgressCallback } from './repository.js';
+
+/** What reading needs of its repository. */
+export interface BlobReader {
+	readonly name: string;
+	readonly retry: RetryPolicy;
+	readonly redirects: RedirectCache;
+	readonly signal?: AbortSignal;
+	/** Mirrors first. */
+	readonly endpoints: readonly Endpoint[];
+	open(endpoint: Endpoint, digest: string, headers: OutgoingHttpHeaders): Promise<HttpResponse>;
+}
+
+/** A connection that delivered this much since it last broke has earned itself new retries. */
+const progressWorthRetrying = 1024 * 1024;
+/** Milliseconds a storage location is used again before the registry is asked anew. */
+const redirectLifetime = 60_000;
+const maxRedirectEntries = 1024;
+
+/** Where a registry has sent us for a blob: saves a request for each lazy read. */
+export class RedirectCache {
+	readonly #urls = new Map<string, { readonly url: URL; readonly until: number }>();
+
+	get(key: string): URL | undefined {
+		const entry = this.#urls.get(key);
+		return entry !== undefined && entry.until > Date.now() ? entry.url : undefined;
+	}
+
+	set(key: string, url: URL): void {
+		if (this.#urls.size >= maxRedirectEntries) this.#urls.clear();
+		this.#urls.set(key, { url, until: Date.now() + redirectLifetime });
+	}
+
+	delete(key: string): void {
+		this.#urls.delete(key);
+	}
+}
+
+/**
+ * The chunks of a blob from `offset` on. Goes on where a connection broke; checks the size and, where the
+ * whole blob is read and `verify` is not off, the digest.
+ */
+export async function* readBlob(reader: BlobReader, descriptor: Descriptor, offset: number, onProgress?: ProgressCallback, verify = offset === 0): AsyncGenerator<Uint8Array> {
+	const verifier = verify ? new Verifier(descriptor.digest) : undefined;
+	let position = offset;
+	let backoff = new Backoff(reader.retry, reader.signal);
+	let retriedAt = offset;
+	while (position < descriptor.size) {
+		try {
+			const response = await openAnywhere(reader, descriptor, position);
+			for await (const chunk of bodyFrom(response, descriptor, position)) {
+				position += chunk.length;
+				verifier?.update(chunk);
+				onProgress?.(position);
+				yield chunk;
+			}
+		} catch (error) {
+			if (position - retriedAt >= progressWorthRetrying) backoff = new Backoff(reader.retry, reader.signal);
+			retriedAt = position;
+			await backoff.wait(error);
+		}
+	}
+	if (verifier !== undefined) checkDigest(reader, descriptor, verifier);
+}
+
+function checkDigest(reader: BlobReader, descriptor: Descriptor, verifier: Verifier): void {
+	const actual = verifier.finish();
+	if (actual === descriptor.digest) return;
+	throw new RegistryError(`${reader.name}@${descriptor.digest}: the registry sent other content, with digest ${actual}`, {
+		kind: 'content', registry: reader.endpoints.at(-1)?.host ?? '', method: 'GET', path: '',
+	});
+}
+
+/** Exactly `length` bytes from `offset`. */
+export async function readRange(reader: BlobReader, descriptor: Descriptor, offset: number, length: number): Promise<Buffer> {
+	if (offset < 0 || length < 0 || offset + length > descriptor.size) {
+		throw new RangeError(`bytes ${offset} to ${offset + length} are not all in ${reader.name}@${descriptor.digest}, which has ${descriptor.size}`);
+	}
+	if (length === 0) return Buffer.alloc(0);
+	return retrying(reader.retry, reader.signal, async () => {
+		const response = await openAnywhere(reader, descriptor, offset, length);
+		const result = Buffer.allocUnsafe(length);
+		let filled = 0;
+		for await (const chunk of bodyFrom(response, descriptor, offset)) {
+			result.set(chunk.subarray(0, length - filled), filled);
+			filled += Math.min(chunk.length, length - filled);
+			if (filled === length) return result;
+		}
+		throw cutError(response, offset + filled, offset + length);
+	});
+}
+
+/** An answer with the blob from `offset` on, of the first host that has it. */
+async function openAnywhere(reader: BlobReader, descriptor: Descriptor, offset: number, length?: number): Promise<HttpResponse> {
+	let lastError: unknown;
+	for (const [i, endpoint] of reader.endpoints.entries()) {
+		try {
+			return await openOn(reader, endpoint, descriptor, offset, length);
+		} catch (error) {
+			reader.signal?.throwIfAborted();
+			lastError = error;
+			if (i < reader.endpoints.length - 1 && !isRegistryError(error)) throw error;
+		}
+	}
+	throw lastError;
+}
+
+async function openOn(reader: BlobReader, endpoint: Endpoint, descriptor: Descriptor, offset: number, length?: number): Promise<HttpResponse> {
+	const whole = offset === 0 && (length === undefined || length === descriptor.size);
+	const headers = { 'accept-encoding': 'identity', ...(!whole && { range: rangeHeader(offset, length) }) };
+	const response = await openDirect(reader, endpoint, descriptor.digest, headers) ?? await reader.open(endpoint, descriptor.digest, headers);
+	if (response.status === 404) {
+		await discardBody(response);
+		throw new RegistryError(`${reader.name}@${descriptor.digest}: not found`, { ...asked(response.method, response.url), kind: 'not-found', status: 404 });
+	}
+	if (response.status !== 200 && response.status !== 206) throw await refusal('pull', response);
+	if (response.url.host !== endpoint.host) reader.redirects.set(`${endpoint.host} ${descriptor.digest}`, response.url);
+	return response;
+}
+
+/** Tries the place this blob was at last time; undefined when that is over. */
+async function openDirect(reader: BlobReader, endpoint: Endpoint, digest: string, headers: OutgoingHttpHeaders): Promise<HttpResponse | undefined> {
+	const key = `${endpoint.host} ${digest}`;
+	const url = reader.redirects.get(key);
+	if (url === undefined) return undefined;
+	const response = await endpoint.exchangeDirect(url, headers, reader.signal);
+	if (response.status === 200 || response.status === 206) return response;
+	reader.redirects.delete(key);
+	await discardBody(response);
+	return undefined;
+}
+
+/** The chunks from `offset` on, whatever the answer starts with; an error when it ends early or goes too far. */
+async function* bodyFrom(response: HttpResponse, descriptor: Descriptor, offset: number): AsyncGenerator<Buffer> {
+	let skip = 0;
+	try {
+		skip = bytesToSkip(response, offset, descriptor.size);
+		const end = contentEnd(response, descriptor.size);
+		let position = offset - skip;
+		for await (const chunk of response.body as AsyncIterable<Buffer>) {
+			position += chunk.length;
+			if (position > descriptor.size) throw tooLong(response, descriptor);
+			if (skip >= chunk.length) skip -= chunk.length;
+			else {
+				yield skip === 0 ? chunk : chunk.subarray(skip);
+				skip = 0;
+			}
+		}
+		if (position < end) throw cutError(response, position, end);
+	} catch (error) {
+		throw isConnectionError(error) ? networkError(response.method, response.url, error) : error;
+	} finally {
+		if (!response.body.complete || !response.body.readableEnded) response.body.destroy();
+	}
+}
+
+/** Where the answer's body ought to end, in bytes of the blob. */
+function contentEnd(response: HttpResponse, size: number): number {
+	const end = /^bytes [0-9]+-([0-9]+)\//.exec(response.headers['content-range'] ?? '')?.[1];
+	return response.status === 206 && end !== undefined ? Math.min(Number(end) + 1, size) : size;
+}
+
+function isConnectionError(error: unknown): boolean {
+	return error instanceof Error && typeof (error as NodeJS.ErrnoException).code === 'string' && !isRegistryError(error);
+}
+
+function cutError(response: HttpResponse, position: number, end: number): RegistryError {
+	return new RegistryError(`${response.method} ${response.url.origin}${response.url.pathname}: the answer ended at byte ${position} of ${end}`, {
+		...asked(response.method, response.url), kind: 'network', retryable: true,
+	});
+}
+
+function tooLong(response: HttpResponse, descriptor: Descriptor): RegistryError {
+	return new RegistryError(`${response.method} ${response.url.origin}${response.url.pathname}: more than the ${descriptor.size} bytes of ${descriptor.digest}`, {
+		...asked(response.method, response.url), kind: 'content',
+	});
+}

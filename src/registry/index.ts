@@ -1,0 +1,11 @@
+// The distribution client: the only room that speaks HTTP to a registry. Resolves references, reads
+// manifests and blobs (whole, resumed, or a range), pushes them in parallel, and knows who may log in
+// where. `new RegistryClient()` is the way in.
+export * from './client.js';
+export * from './credentials.js';
+export * from './errors.js';
+export * from './hosts.js';
+export * from './push.js';
+export * from './repository.js';
+export * from './retry.js';
+export * from './blob-source.js';

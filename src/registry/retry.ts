@@ -1,0 +1,56 @@
+// Asking again: exponential backoff with jitter, as long as the registry wants, never for ever.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isRegistryError } from './errors.js';
+
+export interface RetryPolicy {
+	/** Requests in all, the first included. */
+	readonly attempts: number;
+	/** Milliseconds before the second; doubles each time. */
+	readonly firstDelay: number;
+	/** Milliseconds; no single wait that we choose is longer. */
+	readonly maxDelay: number;
+	/** Milliseconds; all waits together, a registry's Retry-After included. */
+	readonly maxTotal: number;
+}
+
+export const defaultRetryPolicy: RetryPolicy = { attempts: 6, firstDelay: 200, maxDelay: 5_000, maxTotal: 30_000 };
+
+/** The waits of one operation. */
+export class Backoff {
+	#attempt = 1;
+	#waited = 0;
+
+	constructor(private readonly policy: RetryPolicy, private readonly signal?: AbortSignal) {}
+
+	/** Waits before the next try; throws `error` when there is none. */
+	async wait(error: unknown): Promise<void> {
+		this.signal?.throwIfAborted();
+		if (!isRegistryError(error) || !error.retryable || this.#attempt >= this.policy.attempts) throw error;
+		const delay = Math.max(this.#ownDelay(), error.retryAfter ?? 0);
+		if (this.#waited + delay > this.policy.maxTotal) throw error;
+		this.#attempt++;
+		this.#waited += delay;
+		await sleep(delay, undefined, this.signal === undefined ? {} : { signal: this.signal }).catch((reason: unknown) => {
+			this.signal?.throwIfAborted();
+			throw reason;
+		});
+	}
+
+	/** Half fixed, half random: clients that failed together do not come back together. */
+	#ownDelay(): number {
+		const full = Math.min(this.policy.firstDelay * 2 ** (this.#attempt - 1), this.policy.maxDelay);
+		return full / 2 + Math.random() * full / 2;
+	}
+}
+
+/** Runs `body` until it succeeds, fails for good, or the policy is used up. */
+export async function retrying<T>(policy: RetryPolicy, signal: AbortSignal | undefined, body: () => Promise<T>): Promise<T> {
+	const backoff = new Backoff(policy, signal);
+	for (;;) {
+		try {
+			return await body();
+		} catch (error) {
+			await backoff.wait(error);
+		}
+	}
+}

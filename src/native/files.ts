@@ -1,0 +1,266 @@
+// File work on native threads: what a build selects, hashes, copies, packs and unpacks. Nothing here runs on
+// the event loop or in libuv's pool, and no path can leave the root it is given with: symlinks and `..` are
+// resolved inside it, as in a chroot. Errors carry `code` ('ENOENT', ...) where a system error stands behind.
+import { nativeAddon } from './index.js';
+
+/** Opaque handles of the addon. */
+type TaskHandle = { readonly __task: never };
+type TreeHandle = { readonly __tree: never };
+
+interface Addon {
+	filesTaskNew(): TaskHandle;
+	filesTaskCancel(task: TaskHandle): void;
+	filesTaskCounters(task: TaskHandle): [number, number];
+	filesTreeOpen(view: TreeView): Promise<TreeHandle>;
+	filesTreeClose(tree: TreeHandle): void;
+	filesTreeChecksum(task: TaskHandle, tree: TreeHandle, selections: readonly Selection[]): Promise<string[]>;
+	filesRunActions(task: TaskHandle, root: string, actions: readonly object[]): Promise<void>;
+	filesReadFile(root: string, path: string, options: ReadFileOptions): Promise<Buffer>;
+	filesStat(root: string, path: string, follow: boolean): Promise<FileEntry>;
+	filesResolve(root: string, path: string): Promise<string>;
+	filesReadDir(root: string, path: string, includePattern: string): Promise<FileEntry[]>;
+	filesEnsureMountpoint(root: string, path: string, directory: boolean): Promise<string[]>;
+	filesRemoveCreated(root: string, created: readonly string[]): Promise<void>;
+	filesRemoveTree(path: string): Promise<void>;
+}
+
+const addon = (): Addon => nativeAddon() as Addon;
+
+/** Counters of running file work, to be read whenever a progress display wants them. */
+export class FileProgress {
+	/** @internal */
+	readonly task: TaskHandle = addon().filesTaskNew();
+
+	/** Bytes of file content read (hashing) or written (copying, unpacking) so far. */
+	get bytes(): number {
+		return addon().filesTaskCounters(this.task)[0];
+	}
+
+	/** Files done so far. */
+	get files(): number {
+		return addon().filesTaskCounters(this.task)[1];
+	}
+}
+
+export interface FileTaskOptions {
+	/** Aborting rejects the call with `code` 'ECANCELED' and message "context canceled", within one buffer's work. */
+	readonly signal?: AbortSignal | undefined;
+	readonly progress?: FileProgress | undefined;
+}
+
+async function runTask<T>(options: FileTaskOptions | undefined, start: (task: TaskHandle) => Promise<T>): Promise<T> {
+	const task = options?.progress?.task ?? addon().filesTaskNew();
+	const cancel = (): void => addon().filesTaskCancel(task);
+	const signal = options?.signal;
+	if (signal?.aborted) {
+		cancel();
+	}
+	signal?.addEventListener('abort', cancel, { once: true });
+	try {
+		return await start(task);
+	} finally {
+		signal?.removeEventListener('abort', cancel);
+	}
+}
+
+/** Which files of a directory a build sees. */
+export interface TreeView {
+	/** Absolute path of the directory on this machine. */
+	readonly root: string;
+	/** Only what matches one of these (.dockerignore language); none = everything. */
+	readonly includePatterns?: readonly string[] | undefined;
+	/** .dockerignore lines, `!` exceptions included. */
+	readonly excludePatterns?: readonly string[] | undefined;
+	/** Paths to include together with all that their symlinks lead to (`local.followpaths`). */
+	readonly followPaths?: readonly string[] | undefined;
+	/** Everything belongs to 0:0, as BuildKit's client sends a local context. The root's own metadata does not count. */
+	readonly resetOwner?: boolean | undefined;
+	/** The root is a file system obd made: its top-level lost+found is not there. */
+	readonly skipLostFound?: boolean | undefined;
+	/**
+	 * Directory (made when needed) that remembers file digests between runs, one file a root. Only for roots that stay
+	 * where they are: a mount's path does not tell what is mounted there.
+	 */
+	readonly statCache?: string | undefined;
+}
+
+/** What a copy takes of a tree, for its cache key. As BuildKit's `opsutils.Selector`. */
+export interface Selection {
+	/** Default `/`. */
+	readonly path?: string | undefined;
+	readonly wildcard?: boolean | undefined;
+	readonly followLinks?: boolean | undefined;
+	readonly includePatterns?: readonly string[] | undefined;
+	readonly excludePatterns?: readonly string[] | undefined;
+	readonly requiredPaths?: readonly string[] | undefined;
+}
+
+/**
+ * A directory as it was when its parts were first looked at. Directories are read on demand and once; a later
+ * copy from the same tree fails with `file "x" changed during the build` when a file is no longer the one that
+ * was seen.
+ */
+export class FileTree {
+	private constructor(
+		/** @internal */
+		readonly handle: TreeHandle,
+	) {}
+
+	/** Fails with ENOENT/ENOTDIR when the root is no directory, and for malformed patterns. */
+	static async open(view: TreeView): Promise<FileTree> {
+		return new FileTree(await addon().filesTreeOpen(view));
+	}
+
+	/**
+	 * `sha256:...` of what a copy of the selection would bring: paths, modes, owners, sizes, link targets, device
+	 * numbers, xattrs and content, not times (as BuildKit's cache/contenthash; the values are our own). Fails with
+	 * `"/x": not found` (ENOENT) when the path, or a required one, does not exist.
+	 */
+	async checksum(selection: Selection = {}, options?: FileTaskOptions): Promise<string> {
+		const [digest] = await this.checksums([selection], options);
+		return digest as string;
+	}
+
+	/** Several selections in one pass, in their order. */
+	checksums(selections: readonly Selection[], options?: FileTaskOptions): Promise<string[]> {
+		return runTask(options, (task) => addon().filesTreeChecksum(task, this.handle, selections));
+	}
+
+	/** Frees the tree's memory; running work ends as it would. Later calls fail. Idempotent. */
+	close(): void {
+		addon().filesTreeClose(this.handle);
+	}
+}
+
+export interface Owner {
+	readonly uid: number;
+	readonly gid: number;
+}
+
+interface Stamp {
+	/** undefined: root's, or the copied file's. */
+	readonly owner?: Owner | undefined;
+	/** For both times, nanoseconds since the epoch. undefined: now, or the copied file's mtime. */
+	readonly timestamp?: bigint | undefined;
+}
+
+/** BuildKit's `pb.FileAction*`, names resolved to ids. Paths are inside the target root; modes are octal bits. */
+export type FileAction =
+	| ({ readonly type: 'mkdir'; readonly path: string; readonly mode: number; readonly makeParents?: boolean | undefined } & Stamp)
+	| ({ readonly type: 'mkfile'; readonly path: string; readonly mode: number; readonly data: Uint8Array } & Stamp)
+	/** `oldPath` is what it points to, `newPath` where it is made. */
+	| ({ readonly type: 'symlink'; readonly oldPath: string; readonly newPath: string } & Stamp)
+	| { readonly type: 'rm'; readonly path: string; readonly allowNotFound?: boolean | undefined; readonly allowWildcard?: boolean | undefined }
+	| CopyFileAction;
+
+export interface CopyFileAction extends Stamp {
+	readonly type: 'copy';
+	readonly source: FileTree;
+	/** Path in the source tree; a trailing `/` or `/.` counts as in BuildKit. */
+	readonly src: string;
+	readonly dest: string;
+	/** Up to 07777; undefined keeps the source's. */
+	readonly mode?: number | undefined;
+	/** Symbolic mode (`u+rwX,go=rX`); wins over `mode`. '' or undefined: none. */
+	readonly modeStr?: string | undefined;
+	readonly followSymlink?: boolean | undefined;
+	readonly dirCopyContents?: boolean | undefined;
+	/** A source file that is a tar archive (compressed or not) is unpacked into `dest`. */
+	readonly attemptUnpack?: boolean | undefined;
+	readonly createDestPath?: boolean | undefined;
+	readonly allowWildcard?: boolean | undefined;
+	readonly allowEmptyWildcard?: boolean | undefined;
+	readonly includePatterns?: readonly string[] | undefined;
+	readonly excludePatterns?: readonly string[] | undefined;
+	readonly alwaysReplaceExistingDestPaths?: boolean | undefined;
+	/** Source paths that must be among the copied ones; else `"/x": not found`. */
+	readonly requiredPaths?: readonly string[] | undefined;
+}
+
+/**
+ * Runs the actions in order on a mounted tree, with BuildKit's FileOp semantics and error texts. Keeps modes, mtimes,
+ * hard links (within one copy), xattrs, holes and devices. What was done before an error stays.
+ */
+export function runFileActions(targetRoot: string, actions: readonly FileAction[], options?: FileTaskOptions): Promise<void> {
+	const plain = actions.map((action) => (action.type === 'copy' ? { ...action, source: action.source.handle } : action));
+	return runTask(options, (task) => addon().filesRunActions(task, targetRoot, plain));
+}
+
+export interface ReadFileOptions {
+	/** Byte to start at; default 0. */
+	readonly offset?: number | undefined;
+	/** Bytes to read at most; default to the end. */
+	readonly length?: number | undefined;
+	/** Fails with EFBIG when that would be more; default 64 MiB. */
+	readonly maxBytes?: number | undefined;
+}
+
+/** Reads a regular file of a mounted tree; symlinks are followed inside the root. */
+export function readFileInRoot(root: string, path: string, options: ReadFileOptions = {}): Promise<Buffer> {
+	return addon().filesReadFile(root, path, options);
+}
+
+export interface FileEntry {
+	/** The last component of the path asked for; in a listing the name in the directory. */
+	readonly path: string;
+	/** st_mode: type and permissions as the kernel has them; `goFileMode` gives Go's layout. */
+	readonly mode: number;
+	readonly uid: number;
+	readonly gid: number;
+	readonly size: number;
+	/** Modification time, nanoseconds since the epoch. */
+	readonly mtimeNs: bigint;
+	/** A symlink's target. */
+	readonly linkname?: string;
+}
+
+/** Metadata of a path. A symlink in its last place is followed, inside the root, unless `follow` is false. */
+export function statInRoot(root: string, path: string, options: { readonly follow?: boolean } = {}): Promise<FileEntry> {
+	return addon().filesStat(root, path, options.follow ?? true);
+}
+
+/** The path on this machine of a path in a root, all symlinks resolved inside it; what does not exist is taken as it is. */
+export function resolveInRoot(root: string, path: string): Promise<string> {
+	return addon().filesResolve(root, path);
+}
+
+/** Entries of a directory by name. With a pattern (.dockerignore language): those that match or lead to a match. */
+export function readDirInRoot(root: string, path: string, includePattern = ''): Promise<FileEntry[]> {
+	return addon().filesReadDir(root, path, includePattern);
+}
+
+/** st_mode in the layout of Go's os.FileMode, as fsutil's types.Stat and the gateway API carry it. */
+export function goFileMode(mode: number): number {
+	const types: Readonly<Record<number, number>> = {
+		0o040000: 2 ** 31, // ModeDir
+		0o120000: 2 ** 27, // ModeSymlink
+		0o060000: 2 ** 26, // ModeDevice
+		0o010000: 2 ** 25, // ModeNamedPipe
+		0o140000: 2 ** 24, // ModeSocket
+		0o020000: 2 ** 26 + 2 ** 21, // ModeDevice | ModeCharDevice
+	};
+	let out = (mode & 0o777) + (types[mode & 0o170000] ?? 0);
+	if (mode & 0o4000) out += 2 ** 23;
+	if (mode & 0o2000) out += 2 ** 22;
+	if (mode & 0o1000) out += 2 ** 20;
+	return out;
+}
+
+/**
+ * Makes the target of a mount, with the directories it lies in, when it is not there (0755, 0:0); the times of
+ * directories that were there stay. Returns the paths made, outermost first, for `removeCreated`. Fails with
+ * ENOTDIR/EISDIR when it is there but of the other kind.
+ */
+export function ensureMountpoint(root: string, path: string, kind: 'file' | 'dir'): Promise<string[]> {
+	return addon().filesEnsureMountpoint(root, path, kind === 'dir');
+}
+
+/** Takes away what `ensureMountpoint` made, as far as it is still empty. */
+export function removeCreated(root: string, created: readonly string[]): Promise<void> {
+	return addon().filesRemoveCreated(root, created);
+}
+
+/** rm -rf of a path on this machine; symlinks are removed, never followed. A missing path is fine. */
+export function removeTree(path: string): Promise<void> {
+	return addon().filesRemoveTree(path);
+}

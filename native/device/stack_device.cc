@@ -37,14 +37,6 @@ StackDevice::Counters StackDevice::counters() const {
           bytes_written_.load(std::memory_order_relaxed)};
 }
 
-// A superblock that this layer did not write is the business of the layers below.
-bool StackDevice::has_own_superblock() const {
-  bool found = false;
-  const uint64_t first = ext4::kSuperblockOffset / kSector;
-  stack_->top()->for_each(first, first + ext4::kSuperblockSize / kSector, [&](const Segment& s) { found |= !s.zeroed; });
-  return found;
-}
-
 std::optional<Stack::Frozen> StackDevice::seal(FetchManager& fetches, std::shared_ptr<WritableLayer> next,
                                                std::optional<uint64_t> if_writes) {
   for (int round = 0;; ++round) {
@@ -52,7 +44,8 @@ std::optional<Stack::Frozen> StackDevice::seal(FetchManager& fetches, std::share
     {
       const std::lock_guard gate(gate_);
       if (if_writes && writes_.load(std::memory_order_relaxed) != *if_writes) return std::nullopt;
-      if (has_own_superblock()) {
+      // The kernel updates group descriptors without the superblock: any write may make its counts wrong.
+      if (stack_->top()->segments() > 0) {
         const auto read = [&](void* buf, size_t count, uint64_t offset) {
           return stack_->try_read(buf, count, offset, misses);
         };

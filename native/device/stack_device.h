@@ -36,8 +36,6 @@ class StackDevice : public BlockDevice {
                                     std::optional<uint64_t> if_writes);
 
  private:
-  bool has_own_superblock() const;
-
   std::unique_ptr<Stack> stack_;
   std::shared_mutex gate_;  // shared by writes, alone for a seal
   std::atomic<uint64_t> writes_{0}, bytes_read_{0}, bytes_written_{0};

@@ -35,14 +35,9 @@ struct CommitResult {
   uint64_t data_bytes;  // of the virtual disk, before compression
 };
 
-// Writes `path`: beside it first, as "<path>.tmp", renamed when complete; nothing is left behind by an
-// exception. The bytes depend on the source and the options only, not on the number of threads. Throws
+// Writes `path`, which appears when it is complete (blob/new_file.h). The bytes depend on the source and the options only, not on the number of threads. Throws
 // std::invalid_argument for a bad option, FormatError when the layer has more records than readers accept,
 // std::system_error (ENOSPC, ...).
 CommitResult commit(const Layer& source, const CommitOptions& options, const std::string& path);
-
-// Compresses the file `from` as it is into the ZFile `to` (what overlaybd-zfile does), tar-wrapped if asked.
-// Returns the size of `to` in bytes.
-uint64_t compress_file(const std::string& from, const std::string& to, const ZFileOptions& options, bool tar);
 
 }  // namespace obd

@@ -58,11 +58,11 @@ WritableLayer::~WritableLayer() {
   if (index_fd_ >= 0) ::close(index_fd_);
 }
 
-void WritableLayer::open_files(int extra_flags) {
-  const int data_fd = ::open(data_path_.c_str(), O_RDWR | O_CLOEXEC | extra_flags, 0644);
+void WritableLayer::open_files(int flags) {
+  const int data_fd = ::open(data_path_.c_str(), O_CLOEXEC | flags, 0644);
   if (data_fd < 0) throw_errno("open " + data_path_);
   data_ = std::make_shared<DataFile>(data_fd, data_path_);
-  index_fd_ = ::open(index_path_.c_str(), O_RDWR | O_CLOEXEC | extra_flags, 0644);
+  index_fd_ = ::open(index_path_.c_str(), O_CLOEXEC | flags, 0644);
   if (index_fd_ < 0) throw_errno("open " + index_path_);
 }
 
@@ -77,7 +77,7 @@ std::shared_ptr<WritableLayer> WritableLayer::create(const std::string& data_pat
   if (virtual_size % kSector != 0 || virtual_size / kSector >= Segment::kMaxOffset) {
     throw FormatError(data_path, 0, "impossible virtual size " + std::to_string(virtual_size));
   }
-  layer->open_files(O_CREAT | O_EXCL);
+  layer->open_files(O_RDWR | O_CREAT | O_EXCL);
   char block[kLsmtHeaderSize];
   h.flags = LsmtHeader::kIsHeader;
   h.index_offset = kLsmtHeaderSize;
@@ -92,28 +92,41 @@ std::shared_ptr<WritableLayer> WritableLayer::create(const std::string& data_pat
 
 std::shared_ptr<WritableLayer> WritableLayer::open(const std::string& data_path, const std::string& index_path) {
   std::shared_ptr<WritableLayer> layer(new WritableLayer(data_path, index_path));
-  layer->open_files(0);
-  const uint64_t size = file_size(layer->data_->fd(), data_path);
-  char block[kLsmtHeaderSize];
-  if (size < sizeof block) throw FormatError(data_path, size, "lsmt: too short to have a header");
-  pread_full(layer->data_->fd(), block, sizeof block, 0, data_path);
-  if (!has_lsmt_magic(block)) throw FormatError(data_path, 0, "not an overlaybd writable layer: no LSMT magic");
-  layer->header_ = decode_lsmt_header(block);
-  const LsmtHeader& h = layer->header_;
-  if (!h.has(LsmtHeader::kIsHeader) || !h.has(LsmtHeader::kDataFile) || h.has(LsmtHeader::kSealed)) {
-    throw FormatError(data_path, 0, "lsmt: the header's flags are not those of a writable layer's data file");
-  }
-  if (h.virtual_size % kSector != 0 || h.virtual_size / kSector >= Segment::kMaxOffset) {
-    throw FormatError(data_path, 0, "lsmt: impossible virtual size " + std::to_string(h.virtual_size));
-  }
-  layer->tail_ = (size + kSector - 1) / kSector * kSector;
-  if (h.has(LsmtHeader::kSparse)) {
-    layer->load_extents();
-    layer->frozen_ = true;
-  } else {
-    layer->load_records();
+  layer->open_files(O_RDWR);
+  layer->load();
+  if (layer->header_.has(LsmtHeader::kSparse)) {
+    throw FormatError(data_path, 0, "lsmt: a sparse layer can be read and committed, but not written");
   }
   return layer;
+}
+
+std::shared_ptr<WritableLayer> WritableLayer::open_frozen(const std::string& data_path, const std::string& index_path) {
+  std::shared_ptr<WritableLayer> layer(new WritableLayer(data_path, index_path));
+  layer->open_files(O_RDONLY);
+  layer->load();
+  layer->frozen_ = true;
+  return layer;
+}
+
+void WritableLayer::load() {
+  const uint64_t size = file_size(data_->fd(), data_path_);
+  char block[kLsmtHeaderSize];
+  if (size < sizeof block) throw FormatError(data_path_, size, "lsmt: too short to have a header");
+  pread_full(data_->fd(), block, sizeof block, 0, data_path_);
+  if (!has_lsmt_magic(block)) throw FormatError(data_path_, 0, "not an overlaybd writable layer: no LSMT magic");
+  header_ = decode_lsmt_header(block);
+  if (!header_.has(LsmtHeader::kIsHeader) || !header_.has(LsmtHeader::kDataFile) || header_.has(LsmtHeader::kSealed)) {
+    throw FormatError(data_path_, 0, "lsmt: the header's flags are not those of a writable layer's data file");
+  }
+  if (header_.virtual_size % kSector != 0 || header_.virtual_size / kSector >= Segment::kMaxOffset) {
+    throw FormatError(data_path_, 0, "lsmt: impossible virtual size " + std::to_string(header_.virtual_size));
+  }
+  tail_ = (size + kSector - 1) / kSector * kSector;
+  if (header_.has(LsmtHeader::kSparse)) {
+    load_extents();
+  } else {
+    load_records();
+  }
 }
 
 void WritableLayer::load_records() {
@@ -279,6 +292,11 @@ void WritableLayer::for_each(uint64_t begin, uint64_t end, const std::function<v
 size_t WritableLayer::segments() const {
   std::shared_lock lock(mutex_);
   return map_.size();
+}
+
+uint64_t WritableLayer::records() const {
+  std::shared_lock lock(mutex_);
+  return (index_tail_ - kLsmtHeaderSize) / kLsmtRecordSize;
 }
 
 size_t WritableLayer::index_memory() const {

@@ -24,9 +24,11 @@ class WritableLayer : public Layer {
   static std::shared_ptr<WritableLayer> create(const std::string& data_path, const std::string& index_path,
                                                uint64_t virtual_size, const std::string& uuid,
                                                const std::string& parent_uuid);
-  // Opens an existing pair for further writes, or, when the data file is sparse (FORMATS.md 2.6), for
-  // reading: such a layer comes back frozen. Throws FormatError when the files contradict each other.
+  // Opens an existing pair for further writes. Throws FormatError when the files contradict each other, or
+  // when the data file is a sparse one (FORMATS.md 2.6), which can only be read.
   static std::shared_ptr<WritableLayer> open(const std::string& data_path, const std::string& index_path);
+  // Opens an existing pair, append-only or sparse, for reading: the layer is frozen, the files do not change.
+  static std::shared_ptr<WritableLayer> open_frozen(const std::string& data_path, const std::string& index_path);
   ~WritableLayer() override;
 
   const std::string& name() const override { return data_path_; }
@@ -61,12 +63,14 @@ class WritableLayer : public Layer {
 
   uint64_t data_bytes() const { return tail_.load(); }  // of the data file, header included
   size_t segments() const;
+  uint64_t records() const;  // in the index file
   size_t index_memory() const;
 
  private:
   class DataFile;
   WritableLayer(std::string data_path, std::string index_path);
-  void open_files(int extra_flags);
+  void open_files(int flags);
+  void load();
   void load_records();
   void load_extents();
   void add_pending(const Segment& s);

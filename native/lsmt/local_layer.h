@@ -1,0 +1,19 @@
+// A layer on local disk, opened for reading, whichever kind it is.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "lsmt/layer.h"
+
+namespace obd {
+
+// A sealed blob, or a writable layer's pair of files when there is an index file.
+struct LayerFiles {
+  std::string path;
+  std::string index;  // empty for a blob
+};
+
+// Throws FormatError when it is not a layer or is damaged, std::system_error.
+std::shared_ptr<Layer> open_local_layer(const LayerFiles& files);
+
+}  // namespace obd

@@ -31,7 +31,7 @@ FetchManager::~FetchManager() {
         auto fetch = std::make_unique<InFlight>();
         fetch->blob = wanted.blob;
         const uint64_t id = next_id_++;
-        fetch->request = {id, blob->name(), blob->source(), extent * kExtentSize, blob->extent_length(extent)};
+        fetch->request = {id, blob->name(), blob->size(), blob->source(), extent * kExtentSize, blob->extent_length(extent)};
         fetch->first_extent = extent;
         fetch->waiters.push_back(std::move(waiters));
         in_flight_.emplace(id, std::move(fetch));
@@ -119,7 +119,7 @@ std::vector<FetchRequest> FetchManager::take_sendable() {
       turn_.push_back(&blob);
     }
     const uint64_t id = next_id_++;
-    fetch->request = {id, blob.name(), blob.source(), fetch->first_extent * kExtentSize, length};
+    fetch->request = {id, blob.name(), blob.size(), blob.source(), fetch->first_extent * kExtentSize, length};
     requests.push_back(fetch->request);
     in_flight_.emplace(id, std::move(fetch));
   }

@@ -33,6 +33,7 @@ class FetchError : public std::runtime_error {
 struct FetchRequest {
   uint64_t id;
   std::string digest;
+  uint64_t blob_size;  // bytes
   std::string source;  // RemoteBlob::source()
   uint64_t offset;     // bytes
   uint64_t length;

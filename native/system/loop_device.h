@@ -20,6 +20,7 @@ class LoopDevice {
   struct Options {
     bool read_only = false;
     uint32_t block_size = 512;  // logical block size, bytes
+    uint32_t read_ahead = 128 << 10;  // bytes; the kernel's own choice here is megabytes
     std::string label;          // 63 bytes at most; tells whose device it is when its owner is gone
   };
 

@@ -3,6 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import type { HostConfigs } from '../registry/index.js';
 import { Channel } from './channel.js';
 import { releaseDevices } from './leftovers.js';
 import type { EventName, Message, Method, ServerConfig, ServerMethods } from './protocol.js';
@@ -13,6 +14,8 @@ export interface DeviceServerOptions {
 	readonly root: string;
 	/** Of this builder alone; made when missing. Working files, and the identity of its devices. */
 	readonly instanceDir: string;
+	/** How to talk to registries: mirrors, certificates. */
+	readonly hosts?: HostConfigs;
 }
 
 /** The device server has ended, or could not be started. */
@@ -53,9 +56,9 @@ class Client implements DeviceServer {
 	#closing: Promise<void> | undefined;
 	#becomeReady: Pending = { resolve: () => undefined, reject: () => undefined };
 
-	constructor({ root, instanceDir }: DeviceServerOptions) {
+	constructor({ root, instanceDir, hosts = {} }: DeviceServerOptions) {
 		this.#directory = instanceDir;
-		const config: ServerConfig = { root, directory: instanceDir };
+		const config: ServerConfig = { root, directory: instanceDir, hosts };
 		const main = fileURLToPath(new URL('./server-main.js', import.meta.url));
 		// A session of its own: signals of the terminal reach the builder alone.
 		this.#child = spawn(process.execPath, [main, JSON.stringify(config)], { detached: true, stdio: ['ignore', 'ignore', 'pipe', 'pipe'], cwd: '/' });

@@ -1,5 +1,6 @@
 // What the builder and the device server process say to each other: calls of the builder, and events of
 // the server.
+import type { HostConfigs } from '../registry/index.js';
 import type { CommittedLayer, CommitOptions, DeviceError, DeviceStats, LowerLayer } from './types.js';
 
 /** The methods of the server: parameter and result. */
@@ -44,4 +45,6 @@ export interface ServerConfig {
 	readonly root: string;
 	/** Working files go here. */
 	readonly directory: string;
+	/** How to talk to registries; see the registry room. */
+	readonly hosts: HostConfigs;
 }

@@ -9,16 +9,16 @@ import { Server } from './server.js';
 // The terminal's signals are for the builder, which says when the devices are no longer needed.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 
+const config = JSON.parse(process.argv[2] ?? '{}') as ServerConfig;
 let fetcher: Promise<BlobFetcher> | undefined;
 
-/** Loaded when the first remote layer is read: most builds of local layers never need it. */
-function registryFetcher(): Promise<BlobFetcher> {
-	fetcher ??= Promise.reject(new Error('no registry client in this version'));
+/** Loads the registry client when the first remote layer is opened: a build of local layers never needs it. */
+function loadFetcher(): Promise<BlobFetcher> {
+	fetcher ??= import('./registry-fetcher.js').then(({ registryFetcher }) => registryFetcher(config.hosts));
 	return fetcher;
 }
 
-const config = JSON.parse(process.argv[2] ?? '{}') as ServerConfig;
-const server = await Server.start(config, registryFetcher, (error) => emit('deviceError', error));
+const server = await Server.start(config, loadFetcher, (error) => emit('deviceError', error));
 let closing: Promise<unknown> | undefined;
 const close = (): Promise<unknown> => (closing ??= server.handlers.close(null));
 

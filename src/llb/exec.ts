@@ -136,7 +136,6 @@ class ExecVertex implements Vertex {
 	readonly mounts: readonly MountOptions[];
 
 	constructor(readonly state: State, readonly options: ExecOptions) {
-		if (options.args.length === 0) throw new Error('arguments are required');
 		const root: MountOptions = { target: '/', source: state, readonly: options.readonlyRoot ?? false };
 		this.mounts = [root, ...(options.mounts ?? [])].sort((a, b) => Buffer.compare(Buffer.from(a.target), Buffer.from(b.target)));
 	}
@@ -152,6 +151,7 @@ class ExecVertex implements Vertex {
 	marshal(context: MarshalContext): Marshalled {
 		const { meta } = this.state;
 		const { options } = this;
+		if (options.args.length === 0) throw new Error('arguments are required');
 		const caps = execCaps(this.state, options, this.mounts);
 		const platform = options.platform ?? meta.platform ?? context.platform;
 		const ssh = (options.ssh ?? []).map((agent, i) => ({ ...agent, target: agent.target || `/run/buildkit/ssh_agent.${i}` }));
@@ -200,7 +200,7 @@ class ExecVertex implements Vertex {
 	}
 }
 
-/** Runs `options.args` in `state`. @throws Error when there is nothing to run. */
+/** Runs `options.args` in `state`. Marshalling throws when there is nothing to run. */
 export function exec(state: State, options: ExecOptions): ExecResult {
 	const vertex = new ExecVertex(state, options);
 	const platform = options.platform ?? state.meta.platform;

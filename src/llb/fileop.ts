@@ -1,8 +1,8 @@
 // File operations: any number of actions in a row, one vertex.
-import * as posix from 'node:path/posix';
 import type { Constraints } from './constraints.js';
 import type { ChownOpt, Input, UserOpt } from './gen/ops.js';
 import { FileAction, FileOp } from './gen/ops.js';
+import { cleanPath, joinPath } from './path.js';
 import type { State } from './state.js';
 import type { MarshalContext, Marshalled, Output, Vertex } from './vertex.js';
 import { addInput, seal } from './vertex.js';
@@ -61,16 +61,10 @@ function pbOwner(owner: FileMeta['owner'], base: number): ChownOpt | undefined {
 /** An absolute clean path; with `keepSlash` a final `/` or `/.` stays, which matters for destinations. */
 function normalize(dir: string, path: string, keepSlash: boolean): string {
 	const clean = cleanPath(path);
-	const absolute = clean.startsWith('/') ? clean : cleanPath(posix.join('/', dir, clean));
+	const absolute = clean.startsWith('/') ? clean : joinPath('/', dir, clean);
 	if (keepSlash && path.endsWith('/') && !absolute.endsWith('/')) return `${absolute}/`;
 	if (keepSlash && path.endsWith('/.')) return `${absolute === '/' ? '' : absolute}/.`;
 	return absolute;
-}
-
-/** Go's path.Clean: no trailing slash, '' is '.'. */
-export function cleanPath(path: string): string {
-	const normal = posix.normalize(path);
-	return normal.length > 1 && normal.endsWith('/') ? normal.slice(0, -1) : normal;
 }
 
 /** Actions to be applied one after the other. Immutable. */

@@ -1,8 +1,8 @@
 // Where files come from.
-import * as posix from 'node:path/posix';
 import type { ResolveMode } from './attrs.js';
 import { attr } from './attrs.js';
 import type { Constraints } from './constraints.js';
+import { joinPath } from './path.js';
 import { formatReference, parseReference, withDefaultTag } from './reference.js';
 import { State } from './state.js';
 import type { MarshalContext, Marshalled, Output, Vertex } from './vertex.js';
@@ -157,7 +157,7 @@ export interface GitOptions extends Constraints {
 /** A checkout of a git repository. The identifier is the same for every way to reach the same repository. */
 export function git(remote: GitRemote, options: GitOptions = {}): State {
 	const attrs = new Attrs('source.git');
-	const subdir = posix.join('/', options.subdir ?? '').slice(1);
+	const subdir = joinPath('/', options.subdir ?? '').slice(1);
 	const fragment = (options.ref ?? '') + (subdir ? `:${subdir}` : '');
 	attrs.set(attr.gitKeepDir, options.keepGitDir, 'source.git.keepgitdir');
 	attrs.set(attr.gitFullUrl, remote.url, 'source.git.fullurl');
@@ -171,7 +171,7 @@ export function git(remote: GitRemote, options: GitOptions = {}): State {
 	attrs.set(attr.gitSkipSubmodules, options.skipSubmodules, 'source.git.skipsubmodules');
 	attrs.set(attr.gitMtime, options.mtime, 'source.git.mtime');
 	attrs.set(attr.gitFetchByCommit, options.fetchByCommit, 'source.git.fetchbycommit');
-	const identifier = `git://${remote.host}${posix.join('/', remote.path)}${fragment ? `#${fragment}` : ''}`;
+	const identifier = `git://${remote.host}${joinPath('/', remote.path)}${fragment ? `#${fragment}` : ''}`;
 	return source(identifier, attrs.values, attrs.caps, options);
 }
 

@@ -1,12 +1,12 @@
 // A file system still to be built, and what a process started in it would see. Immutable: every operation
 // gives a new State; nothing runs before the whole is marshalled and solved.
-import * as posix from 'node:path/posix';
 import type { Constraints } from './constraints.js';
 import type { ExecOptions, ExecResult } from './exec.js';
 import { exec } from './exec.js';
 import type { FileActions } from './fileop.js';
 import { fileOp } from './fileop.js';
 import type { HostIP, NetMode, SecurityMode, Ulimit } from './gen/ops.js';
+import { joinPath } from './path.js';
 import type { Platform } from './platform.js';
 import type { Output } from './vertex.js';
 
@@ -68,9 +68,9 @@ export class State {
 		return this.withMeta({ env });
 	}
 
-	/** Changes the working directory, relative to the one before. */
+	/** Changes the working directory, relative to the one before; an absolute one stays as it is written. */
 	dir(path: string): State {
-		return this.withMeta({ dir: path.startsWith('/') ? path : posix.join(this.meta.dir || '/', path) });
+		return this.withMeta({ dir: path.startsWith('/') ? path : joinPath(this.meta.dir || '/', path) });
 	}
 
 	user(user: string): State {

@@ -59,7 +59,8 @@ std::shared_ptr<SealedLayer> SealedLayer::try_open(const std::shared_ptr<Blob>& 
   bool local = content->try_read(block, sizeof block, 0, misses);
   if (local) {
     if (!has_lsmt_magic(block)) {
-      throw FormatError(name, 0, "not an overlaybd layer: neither tar, ZFile nor LSMT magic in its first bytes");
+      throw FormatError(name, 0, layer->zfile_ ? "not an overlaybd layer: a ZFile, but no LSMT magic in what it holds"
+                                               : "not an overlaybd layer: neither ZFile nor LSMT magic in its first bytes");
     }
     layer->header_ = decode_lsmt_header(block);
     if (!layer->header_.has(LsmtHeader::kIsHeader)) throw FormatError(name, 0, "lsmt: the header's flags say trailer");

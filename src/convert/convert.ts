@@ -27,7 +27,7 @@ export interface ConvertOptions {
 	readonly known: (chainId: string) => Promise<SealedLayer | undefined>;
 	/** Remembers a converted layer once its blob is in the store. */
 	readonly remember: (chainId: string, layer: SealedLayer) => Promise<void>;
-	readonly progress: (layer: LayerOrigin, action: 'extracting') => LayerProgress;
+	readonly progress: (layer: LayerOrigin) => LayerProgress;
 	readonly signal: AbortSignal;
 }
 
@@ -75,7 +75,7 @@ interface LayerJob {
 }
 
 async function convertLayer({ layer, parent, chain, stream, options }: LayerJob): Promise<Snapshot> {
-	const progress = options.progress(layer, 'extracting');
+	const progress = options.progress(layer);
 	const mount = await options.snapshots.writable(parent, options.signal);
 	try {
 		const sink = await TarSink.open(mount.root, 'layer');

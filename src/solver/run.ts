@@ -23,7 +23,7 @@ export interface RunHost<Session> {
 	acquire(weight: number, signal: AbortSignal): Promise<() => void>;
 	/** Called once when nobody wants the run any more. */
 	forget(run: VertexRun<Session>): void;
-	/** Keeps the storing of results alive beyond the vertex. */
+	/** Work that is to end, in success or failure, before the solver is idle. */
 	background(work: Promise<void>): void;
 }
 
@@ -61,7 +61,10 @@ export class VertexRun<Session> {
 
 	/** The vertex's results; runs what has to run, once. */
 	results(): Promise<readonly Result[]> {
-		this.#results ??= this.#observe(() => this.#produce());
+		if (!this.#results) {
+			this.#results = this.#observe(() => this.#produce());
+			this.host.background(this.#results.then(() => undefined));
+		}
 		return this.#results;
 	}
 

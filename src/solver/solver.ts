@@ -73,7 +73,7 @@ export class Solver<Session> implements RunHost<Session> {
 		this.#background.add(tracked);
 	}
 
-	/** Resolves when every result that can be stored has been stored. */
+	/** Resolves when nothing runs any more and every result that can be stored has been stored. */
 	async idle(): Promise<void> {
 		while (this.#background.size > 0) await Promise.all(this.#background);
 	}

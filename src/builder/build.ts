@@ -1,0 +1,142 @@
+// One build: the frontend makes LLB of the Dockerfile, the solver runs it, the exporters write the result.
+import { randomUUID } from 'node:crypto';
+import { buildDockerfile, type FrontendClient, type FrontendResult, type ImageMeta, type Reference, type Warning } from '../../frontend/index.js';
+import { exportName, validateExport, type BuildOutput, type ExportRequest } from '../exporters/index.js';
+import { parseImageConfig } from '../image/index.js';
+import { type Definition, type SourceOp } from '../llb/index.js';
+import { asOpResult } from '../ops/index.js';
+import type { BuildSession } from '../session/index.js';
+import { CanceledError, VertexReporter, isCanceled, type Job, type StatusSink } from '../solver/index.js';
+import { scratch, type Snapshot } from '../snapshot/index.js';
+import type { Builder } from './builder.js';
+import { solverGraph } from './graph.js';
+import { fileReference } from './reference.js';
+import type { BuildRequest, BuildResult } from './request.js';
+import { LocalSession } from './session.js';
+
+export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig' | 'warn'> {
+	readonly #session: BuildSession;
+	readonly #job: Job<BuildSession>;
+
+	constructor(
+		private readonly builder: Builder,
+		private readonly request: BuildRequest,
+		private readonly signal: AbortSignal,
+		private readonly onStatus: StatusSink,
+	) {
+		this.#session = new LocalSession(request, (directory) => builder.statCache(directory));
+		this.#job = builder.solver.job(this.#session, onStatus);
+	}
+
+	async run(): Promise<BuildResult> {
+		for (const one of this.request.exports) validateExport(one);
+		const stop = (): void => { this.#job.close(); };
+		this.signal.addEventListener('abort', stop, { once: true });
+		try {
+			this.signal.throwIfAborted();
+			const result = await buildDockerfile(this.#client());
+			const output = await this.#solveAll(result);
+			const metadata = await this.#export(output);
+			return { metadata, fetched: await this.builder.fetched() };
+		} catch (error) {
+			if (this.signal.aborted) throw new CanceledError();
+			throw error;
+		} finally {
+			this.signal.removeEventListener('abort', stop);
+		}
+	}
+
+	close(): void {
+		this.#job.close();
+	}
+
+	#client(): FrontendClient {
+		return {
+			opts: this.request.frontendAttributes,
+			buildPlatform: this.builder.worker.platform,
+			solve: (definition) => this.solve(definition),
+			resolveImageConfig: (source, options) => this.resolveImageConfig(source, options),
+			warn: (warning) => { this.warn(warning); },
+		};
+	}
+
+	async solve(definition: Definition): Promise<Reference | undefined> {
+		const edge = solverGraph(definition, this.builder.worker);
+		if (!edge) return undefined;
+		return fileReference(this.builder.worker, await this.#job.solve(edge), this.signal);
+	}
+
+	async resolveImageConfig(source: SourceOp, options: { readonly platform: ImageMetaPlatform; readonly logName: string }): Promise<ImageMeta> {
+		const reference = source.identifier.replace(/^docker-image:\/\//, '');
+		const reporter = this.#vertex(options.logName);
+		reporter.started();
+		try {
+			const { resolved } = await this.builder.resolver.resolve(reference, options.platform, this.#session, this.signal);
+			reporter.completed();
+			return { ref: resolved.reference, digest: resolved.target.digest, config: resolved.configBytes };
+		} catch (error) {
+			reporter.failed(isCanceled(error) ? 'context canceled' : (error as Error).message);
+			throw error;
+		}
+	}
+
+	warn(warning: Warning): void {
+		const { vertex = '', level, short, detail = [], url, sourceInfo, ranges } = warning;
+		this.onStatus({
+			warnings: [{
+				vertex,
+				level,
+				short,
+				detail,
+				...(url !== undefined && { url }),
+				...(sourceInfo && { source: { filename: sourceInfo.filename, data: sourceInfo.data, language: sourceInfo.language } }),
+				...(ranges && { ranges }),
+			}],
+		});
+	}
+
+	async #solveAll(result: FrontendResult): Promise<BuildOutput> {
+		const platforms = await Promise.all(result.platforms.map(async ({ platform, definition, imageConfig }) => ({
+			platform,
+			snapshot: await this.#snapshot(definition),
+			config: parseImageConfig(Buffer.from(JSON.stringify(imageConfig))),
+		})));
+		return { platforms, multiPlatform: result.multiPlatform };
+	}
+
+	async #snapshot(definition: Definition): Promise<Snapshot> {
+		const edge = solverGraph(definition, this.builder.worker);
+		if (!edge) return scratch;
+		const result = asOpResult(await this.#job.solve(edge));
+		if (result.kind !== 'snapshot') throw new Error('the result of the build is a directory of the client, not a file system');
+		return result.snapshot;
+	}
+
+	async #export(output: BuildOutput): Promise<Record<string, string>> {
+		const all = await Promise.all(this.request.exports.map((request) => this.#exportOne(request, output)));
+		return Object.assign({}, ...all) as Record<string, string>;
+	}
+
+	async #exportOne(request: ExportRequest, output: BuildOutput): Promise<Record<string, string>> {
+		const reporter = this.#vertex(exportName(request));
+		reporter.started();
+		try {
+			const metadata = await this.builder.exporter.run(request, output, { signal: this.signal, reporter });
+			reporter.completed();
+			return metadata;
+		} catch (error) {
+			reporter.failed(isCanceled(error) ? 'context canceled' : (error as Error).message);
+			throw error;
+		}
+	}
+
+	/** A vertex of progress that stands for no operation of the graph. */
+	#vertex(name: string): VertexReporter {
+		const reporter = new VertexReporter({ digest: `random:${randomUUID()}`, name, inputs: [] });
+		reporter.watch(this.onStatus);
+		return reporter;
+	}
+}
+
+type ImageMetaPlatform = Parameters<FrontendClient['resolveImageConfig']>[1]['platform'];
+

@@ -1,0 +1,125 @@
+// One builder: the store, a lease on it, the rooms that work on it, wired together. A command line build
+// has one for itself; the daemon one for all its builds.
+import { mkdir } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import path from 'node:path';
+import { createHash } from 'node:crypto';
+import type { DeviceServer } from '../device/index.js';
+import { Exporter } from '../exporters/index.js';
+import { defaultPlatform } from '../image/index.js';
+import type { Worker } from '../ops/index.js';
+import { RegistryClient } from '../registry/index.js';
+import { Runtime } from '../runtime/index.js';
+import type { BuildSession } from '../session/index.js';
+import { SnapshotManager } from '../snapshot/index.js';
+import { Solver, type StatusSink } from '../solver/index.js';
+import { ImageResolver, Sources } from '../sources/index.js';
+import { Store, type Lease } from '../store/index.js';
+import { Build } from './build.js';
+import { StoreCache } from './cache.js';
+import type { BuildRequest, BuildResult } from './request.js';
+import { Stores } from './stores.js';
+
+/** Bytes of the disk of an image that starts from scratch; sparse, so only what is written counts. */
+const virtualSize = 64 * 1024 ** 3;
+
+export interface BuilderOptions {
+	/** The store's directory. */
+	readonly root: string;
+	/** Registries, `host[:port]`, that may be spoken to over plain http or without a valid certificate. */
+	readonly insecureRegistries: readonly string[];
+}
+
+export class Builder {
+	readonly worker: Worker;
+	readonly solver: Solver<BuildSession>;
+	readonly exporter: Exporter;
+	readonly resolver: ImageResolver;
+	readonly #cache: StoreCache;
+	readonly #registry: RegistryClient;
+	readonly #runtime: Runtime;
+	readonly #snapshots: SnapshotManager;
+	#deviceServer: Promise<DeviceServer> | undefined;
+
+	private constructor(private readonly store: Store, private readonly lease: Lease, instanceDir: string, options: BuilderOptions) {
+		const stores = new Stores(store, lease);
+		const isInsecure = (domain: string): boolean => options.insecureRegistries.includes(domain);
+		this.#registry = new RegistryClient();
+		this.#runtime = new Runtime(path.join(instanceDir, 'runtime'));
+		this.#snapshots = new SnapshotManager({
+			deviceServer: () => (this.#deviceServer ??= startServer(options.root, instanceDir)),
+			store: stores.layers,
+			mountDir: path.join(instanceDir, 'mounts'),
+			virtualSize,
+		});
+		this.resolver = new ImageResolver({ registry: this.#registry, cache: stores.documents, isInsecure });
+		const images = { resolver: this.resolver, registry: this.#registry, snapshots: this.#snapshots, converted: stores.converted };
+		this.worker = {
+			snapshots: this.#snapshots,
+			sources: new Sources(images),
+			runtime: this.#runtime,
+			cacheMountDir: path.join(options.root, 'cache-mounts'),
+			temporaryDir: instanceDir,
+			platform: defaultPlatform(),
+		};
+		this.exporter = new Exporter({ snapshots: this.#snapshots, registry: this.#registry, isInsecure, store: stores.exports });
+		this.#cache = new StoreCache(store, lease, this.#snapshots);
+		this.solver = new Solver({ cache: this.#cache, parallelism: Math.max(4, availableParallelism()) });
+	}
+
+	/** Opens the store and clears what dead builders left in it. */
+	static async open(options: BuilderOptions): Promise<Builder> {
+		const store = Store.open(options.root);
+		try {
+			await store.recover(async ({ directory }) => {
+				const [{ recoverContainers }, { releaseDevices }] = await Promise.all([import('../runtime/index.js'), import('../device/index.js')]);
+				await recoverContainers(path.join(directory, 'runtime'));
+				await releaseDevices(directory);
+			});
+			const { directory } = await store.instance();
+			await mkdir(path.join(directory, 'mounts'), { mode: 0o711 });
+			return new Builder(store, await store.lease(), directory, options);
+		} catch (error) {
+			await store.close();
+			throw error;
+		}
+	}
+
+	/** Runs one build. `onStatus` gets its progress; aborting `signal` cancels it with `CanceledError`. */
+	async build(request: BuildRequest, signal: AbortSignal, onStatus: StatusSink): Promise<BuildResult> {
+		const build = new Build(this, request, signal, onStatus);
+		try {
+			return await build.run();
+		} finally {
+			build.close();
+		}
+	}
+
+	/** Path of the file that remembers the content digests of a client's directory. */
+	async statCache(directory: string): Promise<string> {
+		const dir = path.join(this.store.root, 'stat-cache');
+		await mkdir(dir, { recursive: true });
+		return path.join(dir, createHash('sha256').update(path.resolve(directory)).digest('hex'));
+	}
+
+	/** Bytes fetched from registries for layers attached lazily, by digest. */
+	async fetched(): Promise<Readonly<Record<string, number>>> {
+		return this.#deviceServer ? (await this.#deviceServer).fetched() : {};
+	}
+
+	/** Stores what is still being sealed, then gives everything back: mounts, devices, containers, files. */
+	async close(): Promise<void> {
+		await this.solver.idle();
+		this.#cache.touch();
+		await this.#snapshots.close();
+		await Promise.all([this.#runtime.close(), this.#deviceServer?.then((server) => server.close(), () => undefined)]);
+		this.#registry.close();
+		this.lease.release();
+		await this.store.close();
+	}
+}
+
+async function startServer(root: string, instanceDir: string): Promise<DeviceServer> {
+	const { startDeviceServer } = await import('../device/index.js');
+	return startDeviceServer({ root, instanceDir });
+}

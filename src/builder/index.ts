@@ -1,0 +1,4 @@
+// The builder: one build from request to result, with everything it needs wired together: frontend, solver,
+// ops on snapshots, exporters, store, device server. Used by cli/ and control/; nothing points back to it.
+export { Builder, type BuilderOptions } from './builder.js';
+export type { BuildRequest, BuildResult, ExportRequest, SecretRequest } from './request.js';

@@ -1,0 +1,35 @@
+// What a client asks for: one build, as plain values, everything checked at the door (the command line,
+// or later the daemon's Solve call).
+
+export interface BuildRequest {
+	/** Where the client's files are. `context` and `dockerfile` are the two every Dockerfile build has. */
+	readonly localDirectories: Readonly<Record<string, string>>;
+	/** Frontend attributes as BuildKit names them: `filename`, `target`, `build-arg:K`, `label:K`, `platform`, `no-cache`, `context:NAME`, ... */
+	readonly frontendAttributes: Readonly<Record<string, string>>;
+	readonly exports: readonly ExportRequest[];
+	/** By id. */
+	readonly secrets: Readonly<Record<string, SecretRequest>>;
+	/** SSH agent sockets or key files by id. */
+	readonly ssh: Readonly<Record<string, readonly string[]>>;
+	/** Entitlements granted: `network.host`, `security.insecure`. */
+	readonly allow: readonly string[];
+	/** Registries, `host[:port]`, that may be spoken to over plain http or without a valid certificate. */
+	readonly insecureRegistries: readonly string[];
+}
+
+/** `--output type=...,K=V`. Image names and `push` are attributes (`name`, `push`). */
+export interface ExportRequest {
+	readonly type: 'image' | 'oci' | 'docker' | 'local' | 'tar';
+	readonly attributes: Readonly<Record<string, string>>;
+	/** For oci, docker, tar: a file, `-` for stdout. For local, and oci with tar=false: a directory. */
+	readonly destination?: string;
+}
+
+export type SecretRequest = { readonly file: string } | { readonly env: string };
+
+export interface BuildResult {
+	/** As BuildKit's exporter response: `containerimage.digest`, `containerimage.config.digest`, `containerimage.descriptor`, `image.name`, ... */
+	readonly metadata: Readonly<Record<string, string>>;
+	/** Bytes read from registries for base layers, by layer digest. */
+	readonly fetched: Readonly<Record<string, number>>;
+}

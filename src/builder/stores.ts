@@ -1,0 +1,83 @@
+// The store as each room below the builder wants to see it: small adapters over one store and one lease.
+import { createHash } from 'node:crypto';
+import { blobRef, type Lease, type Records, type Store } from '../store/index.js';
+import type { ExporterOptions, StoredChangeset } from '../exporters/index.js';
+import type { ContentCache } from '../registry/index.js';
+import type { LayerStore, SealedLayer } from '../snapshot/index.js';
+import type { ConvertedLayers } from '../sources/index.js';
+
+type ExportStore = ExporterOptions['store'];
+type CommittedImage = Parameters<ExportStore['keepImage']>[1];
+
+/** An image that was built here, by name. */
+export interface StoredImage {
+	readonly root: CommittedImage['root'];
+}
+
+export class Stores {
+	readonly layers: LayerStore;
+	readonly converted: ConvertedLayers;
+	readonly exports: ExportStore;
+	/** Manifests and configs that were read from registries. */
+	readonly documents: ContentCache;
+
+	constructor(private readonly store: Store, private readonly lease: Lease) {
+		const convertedLayers = store.records<SealedLayer>('converted');
+		const changesets = store.records<StoredChangeset>('changesets');
+		const images = store.records<StoredImage>('images');
+		const blobPath = (digest: string): Promise<string | undefined> => this.#blobPath(digest);
+		const temporaryPath = (): Promise<string> => store.blobs.temporaryPath();
+		const adopt = async (file: string, digest: string, size: number): Promise<void> => {
+			await store.blobs.adopt(file, { digest, size }, lease);
+		};
+		this.layers = { blobPath, temporaryPath, adopt };
+		this.converted = {
+			find: (chainId) => this.#present(convertedLayers, chainId),
+			remember: (chainId, layer) => convertedLayers.put(chainId, layer, { refs: [blobRef(layer.digest)] }),
+		};
+		this.exports = {
+			blobPath,
+			temporaryPath,
+			find: (key) => this.#present(changesets, hash(key)),
+			keep: async (key, file, changeset) => {
+				await adopt(file, changeset.digest, changeset.size);
+				await changesets.put(hash(key), changeset, { refs: [blobRef(changeset.digest)] });
+			},
+			keepImage: (name, image) => this.#keepImage(images, name, image),
+		};
+		this.documents = {
+			get: ({ digest }) => {
+				lease.protect([blobRef(digest)]);
+				return store.blobs.read(digest);
+			},
+			put: async ({ digest }, bytes) => {
+				await store.blobs.put(bytes, lease, digest);
+			},
+		};
+	}
+
+	/** Protected first, then looked for: what is there stays until the build ends. */
+	async #blobPath(digest: string): Promise<string | undefined> {
+		this.lease.protect([blobRef(digest)]);
+		return (await this.store.blobs.has(digest)) ? this.store.blobs.path(digest) : undefined;
+	}
+
+	async #present<T extends { readonly digest: string }>(records: Records<T>, key: string): Promise<T | undefined> {
+		const entry = records.get(key);
+		return entry && (await this.#blobPath(entry.value.digest)) !== undefined ? entry.value : undefined;
+	}
+
+	async #keepImage(images: Records<StoredImage>, name: string, image: CommittedImage): Promise<void> {
+		const contents = [...image.manifests, ...image.blobs];
+		for (const { descriptor, origin } of contents) {
+			if (origin.kind === 'bytes') await this.store.blobs.put(origin.bytes, this.lease, descriptor.digest);
+		}
+		const refs = contents.filter(({ origin }) => origin.kind !== 'remote').map(({ descriptor }) => blobRef(descriptor.digest));
+		await images.put(name, { root: image.root }, { refs });
+	}
+}
+
+/** Keys of chains are as long as the chain; the database's are not. */
+function hash(key: string): string {
+	return createHash('sha256').update(key).digest('hex');
+}

@@ -2,7 +2,7 @@
 // Docker's (Healthcheck, OnBuild, Shell). Members keep the names they have in the JSON.
 import { parsePlatformObject } from './descriptor.js';
 import {
-	asObject, encodeJson, fromParsed, goMap, omitEmpty, optionalList, optionalString, optionalStrings, ordered, parseObject,
+	asObject, encodeJson, fromParsed, goMap, omitEmpty, optionalList, optionalString, optionalStringMap, optionalStrings, ordered, parseObject,
 	type Json, type JsonRecord, type OrderedObject,
 } from './json.js';
 import type { Platform } from './platform.js';
@@ -99,11 +99,20 @@ function checkHistory(object: JsonRecord, what: string): History {
 function checkContainerConfig(object: JsonRecord, what: string): ContainerConfig {
 	for (const key of ['User', 'WorkingDir', 'StopSignal']) optionalString(object, key, what);
 	for (const key of ['Env', 'Entrypoint', 'Cmd', 'OnBuild', 'Shell']) optionalStrings(object, key, what);
-	for (const key of ['ExposedPorts', 'Volumes', 'Labels', 'Healthcheck']) {
+	for (const key of ['ExposedPorts', 'Volumes']) {
 		if (object[key] != null) asObject(object[key], `${what}: ${key}`);
 	}
+	optionalStringMap(object, 'Labels', what);
+	if (object['Healthcheck'] != null) checkHealthcheck(asObject(object['Healthcheck'], `${what}: Healthcheck`), `${what}: Healthcheck`);
 	// Go reads null as absent; so does everyone who uses the value.
 	return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== null)) as ContainerConfig;
+}
+
+function checkHealthcheck(object: JsonRecord, what: string): void {
+	optionalStrings(object, 'Test', what);
+	for (const key of ['Interval', 'Timeout', 'StartPeriod', 'StartInterval', 'Retries']) {
+		if (object[key] != null && !Number.isInteger(object[key])) throw new Error(`${what}: ${key} must be a whole number`);
+	}
 }
 
 /** The platform the config is for. */

@@ -1,9 +1,10 @@
-// Processes that use the store. Each has a directory `run/<id>/` for its working files and a lock beside it
-// that ends with the process, however that ends: whoever starts next finds what the dead have left.
+// Processes that use the store. Each has a directory `run/<id>/` for its working files and a locked file beside
+// it: the lock ends with the process, however that ends, and whoever starts next finds what the dead have left.
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, readlink, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { isErrno } from './errors.js';
+import { readMounts, tryLockFile, type FileLock } from '../native/system.js';
+import { isErrno, StoreError } from './errors.js';
 
 const lockSuffix = '.lock';
 
@@ -13,17 +14,26 @@ export interface DeadInstance {
 	readonly directory: string;
 }
 
+/** A dead instance that could not be cleaned up; the next start tries again. */
+export interface RecoverFailure extends DeadInstance {
+	readonly error: unknown;
+}
+
 /** This process' place in the store. */
 export class Instance {
-	private constructor(readonly id: string, private readonly runDirectory: string) {}
+	private constructor(readonly id: string, private readonly runDirectory: string, private readonly lock: FileLock) {}
 
 	static async create(runDirectory: string): Promise<Instance> {
 		await mkdir(runDirectory, { recursive: true });
-		const id = randomBytes(8).toString('hex');
-		await writeFile(path.join(runDirectory, id + lockSuffix), await identity('self'), { flag: 'wx' });
-		const instance = new Instance(id, runDirectory);
-		await mkdir(instance.directory);
-		return instance;
+		for (;;) {
+			const id = randomBytes(8).toString('hex');
+			const lock = await tryLockFile(path.join(runDirectory, id + lockSuffix));
+			// Another process, that looks for the dead, may be quicker with the lock than we are.
+			if (lock === undefined) continue;
+			const instance = new Instance(id, runDirectory, lock);
+			await mkdir(instance.directory);
+			return instance;
+		}
 	}
 
 	/** Working files of this process; on the same file system as the blobs. */
@@ -31,51 +41,49 @@ export class Instance {
 		return path.join(this.runDirectory, this.id);
 	}
 
-	/** Removes the working files and gives up the id. */
+	/** Holds the instance's lock: a child process that inherits it keeps the instance alive too. */
+	get lockDescriptor(): number {
+		return this.lock.fd;
+	}
+
+	/** Removes the working files and gives up the id. Fails, and leaves all, while something is mounted there. */
 	async close(): Promise<void> {
-		await removeInstance(this.runDirectory, this.id);
+		await removeFiles(this.runDirectory, this.id);
+		await this.lock.release();
 	}
 }
 
 /**
  * Calls `cleanup` for each instance whose process is gone, then removes its files. Of several callers at the
- * same time one gets each instance. When `cleanup` throws, the instance is left for the next start.
+ * same time one gets each instance. One that cannot be cleaned up stays as it is, and the others go on.
  */
-export async function recoverInstances(runDirectory: string, self: string | undefined, cleanup: (dead: DeadInstance) => Promise<void>): Promise<void> {
+export async function recoverInstances(runDirectory: string, cleanup: (dead: DeadInstance) => Promise<void>): Promise<RecoverFailure[]> {
+	const failures: RecoverFailure[] = [];
 	for (const name of await listDirectory(runDirectory)) {
+		if (!name.endsWith(lockSuffix)) continue;
 		const id = name.slice(0, -lockSuffix.length);
-		if (!name.endsWith(lockSuffix) || id === self || await isAlive(runDirectory, id)) continue;
-		await cleanup({ id, directory: path.join(runDirectory, id) });
-		await removeInstance(runDirectory, id);
+		const lock = await tryLockFile(path.join(runDirectory, name));
+		if (lock === undefined) continue;
+		const dead = { id, directory: path.join(runDirectory, id) };
+		try {
+			await cleanup(dead);
+			await removeFiles(runDirectory, id);
+		} catch (error) {
+			failures.push({ ...dead, error });
+		} finally {
+			await lock.release();
+		}
 	}
+	return failures;
 }
 
-/** Whether the process behind an instance still runs. */
-export async function isAlive(runDirectory: string, id: string): Promise<boolean> {
-	let owner: string;
-	try {
-		owner = await readFile(path.join(runDirectory, id + lockSuffix), 'utf8');
-	} catch (error) {
-		if (isErrno(error, 'ENOENT')) return false;
-		throw error;
-	}
-	return owner === await identity(owner.split(' ')[1] ?? '0').catch(() => '');
-}
-
-/** `<boot id> <pid> <start time> <pid namespace>` of a process. */
-async function identity(process_: string): Promise<string> {
-	const [boot, stat, namespace] = await Promise.all([
-		readFile('/proc/sys/kernel/random/boot_id', 'utf8'),
-		readFile(`/proc/${process_}/stat`, 'utf8'),
-		readlink('/proc/self/ns/pid'),
-	]);
-	// The command name, in parentheses, may hold anything.
-	const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-	return `${boot.trim()} ${Number.parseInt(stat, 10)} ${fields[19]} ${namespace}`;
-}
-
-async function removeInstance(runDirectory: string, id: string): Promise<void> {
-	await rm(path.join(runDirectory, id), { recursive: true, force: true });
+/** The lock's holder calls it. The lock file goes last: without it nobody would look at the directory again. */
+async function removeFiles(runDirectory: string, id: string): Promise<void> {
+	const directory = path.join(runDirectory, id);
+	const mounted = (await readMounts()).find(({ mountPoint }) => `${mountPoint}/`.startsWith(`${path.resolve(directory)}/`));
+	// Removing through a mount would remove somebody's files.
+	if (mounted !== undefined) throw new StoreError(`cannot remove ${directory}: ${mounted.mountPoint} is still mounted`);
+	await rm(directory, { recursive: true, force: true });
 	await rm(path.join(runDirectory, id + lockSuffix), { force: true });
 }
 

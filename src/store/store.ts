@@ -5,7 +5,7 @@ import { Blobs } from './blobs.js';
 import { collect, type Collected, type CollectPolicy } from './collector.js';
 import { Database, type Table, type Transaction } from './database.js';
 import { isErrno, StoreError } from './errors.js';
-import { Instance, recoverInstances, type DeadInstance } from './instances.js';
+import { Instance, recoverInstances, type DeadInstance, type RecoverFailure } from './instances.js';
 import { dropLeases, Lease, type LeaseTable } from './leases.js';
 import { Records, type Entry } from './records.js';
 
@@ -64,13 +64,12 @@ export class Store {
 
 	/**
 	 * Drops what dead processes have left: their leases and working files. `cleanup` first undoes what is more
-	 * than plain files (mounts, devices); when it throws, the instance is left for the next start.
+	 * than plain files (mounts, devices). Returns the instances that could not be cleaned up.
 	 */
-	async recover(cleanup: (dead: DeadInstance) => Promise<void> = async () => {}): Promise<void> {
-		const self = this.#instance === undefined ? undefined : (await this.#instance).id;
-		await recoverInstances(this.#runDirectory, self, async (dead) => {
-			await cleanup(dead);
+	recover(cleanup: (dead: DeadInstance) => Promise<void> = async () => {}): Promise<RecoverFailure[]> {
+		return recoverInstances(this.#runDirectory, async (dead) => {
 			await dropLeases(this.#database, this.#leases, `${dead.id}/`);
+			await cleanup(dead);
 		});
 	}
 

@@ -33,8 +33,8 @@ std::shared_ptr<SealedLayer> open_waiting(FetchManager& fetches, const std::shar
 // A writable layer whose files go away again when it could not be put to use.
 class NewWritable {
  public:
-  NewWritable(const WritableFiles& files, uint64_t size)
-      : files_(files), layer_(WritableLayer::create(files.data, files.index, size, "", "")) {}
+  NewWritable(const WritableFiles& files, uint64_t size, const std::string& parent_uuid)
+      : files_(files), layer_(WritableLayer::create(files.data, files.index, size, "", parent_uuid)) {}
   ~NewWritable() {
     if (!used_) {
       ::unlink(files_.data.c_str());
@@ -122,7 +122,9 @@ AttachedDevice DeviceHost::attach(const AttachRequest& request) {
     if (lowers.back()->virtual_size() != 0) size = lowers.back()->virtual_size();
   }
   std::optional<NewWritable> writable;
-  if (request.writable) writable.emplace(*request.writable, size);
+  // What is sealed first names the layer it was built on, also when only its blob knows the uuid.
+  const std::string parent = lowers.empty() ? "" : lowers.back()->uuid();
+  if (request.writable) writable.emplace(*request.writable, size, parent);
 
   uint64_t id = 0;
   {
@@ -151,7 +153,7 @@ std::optional<uint64_t> DeviceHost::seal(uint64_t id, const WritableFiles& next,
   const std::shared_ptr<Device> target = device(id);
   const std::lock_guard lock(target->mutex);
   if (!target->disk->writable()) throw std::runtime_error(target->loop->path() + " is read-only: there is nothing to seal");
-  NewWritable writable(next, target->disk->size());
+  NewWritable writable(next, target->disk->size(), "");
   std::optional<Stack::Frozen> frozen = target->disk->seal(fetches_, writable.layer(), if_writes);
   if (!frozen) return std::nullopt;
   writable.keep();

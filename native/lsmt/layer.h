@@ -16,6 +16,7 @@ class Layer {
   // Bytes; 0 means "as large as what is below".
   virtual uint64_t virtual_size() const = 0;
   // 8-4-4-4-12 hex, zeros when not known. Informational: no reader checks it.
+  virtual const std::string& uuid() const = 0;
   virtual const std::string& parent_uuid() const = 0;
   // The LSMT file, uncompressed: segment.moffset counts sectors of it.
   virtual std::shared_ptr<Blob> data() const = 0;

@@ -20,6 +20,7 @@ class SealedLayer : public Layer {
 
   const std::string& name() const override { return blob_->name(); }
   uint64_t virtual_size() const override { return trailer_.virtual_size; }
+  const std::string& uuid() const override { return trailer_.uuid; }
   const std::string& parent_uuid() const override { return trailer_.parent_uuid; }
   std::shared_ptr<Blob> data() const override { return content_; }
   std::shared_ptr<const FrozenIndex> index() const override { return index_; }

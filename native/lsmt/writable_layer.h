@@ -33,6 +33,7 @@ class WritableLayer : public Layer {
 
   const std::string& name() const override { return data_path_; }
   uint64_t virtual_size() const override { return header_.virtual_size; }
+  const std::string& uuid() const override { return header_.uuid; }
   const std::string& parent_uuid() const override { return header_.parent_uuid; }
   std::shared_ptr<Blob> data() const override;
   std::shared_ptr<const FrozenIndex> index() const override;

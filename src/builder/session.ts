@@ -8,7 +8,7 @@ const maxSecretBytes = 500 * 1024;
 
 export class LocalSession implements BuildSession {
 	constructor(
-		private readonly request: BuildRequest,
+		private readonly request: Pick<BuildRequest, 'localDirectories' | 'secrets' | 'ssh'>,
 		/** Names the stat cache file of a directory. */
 		private readonly statCacheOf: (directory: string) => Promise<string>,
 	) {}

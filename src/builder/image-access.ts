@@ -1,0 +1,85 @@
+// Images outside of a build: attached, run, or brought here whole. For obd-image.
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import type { ImageConfig, Platform } from '../image/index.js';
+import { pb } from '../llb/index.js';
+import { sealedLayers, type Snapshot } from '../snapshot/index.js';
+import { VertexReporter } from '../solver/index.js';
+import type { Builder } from './builder.js';
+import { LocalSession } from './session.js';
+
+export interface OpenedImage {
+	/** With the digest of what the reference named. */
+	readonly reference: string;
+	readonly config: ImageConfig;
+	readonly snapshot: Snapshot;
+	/** Bytes of all layer blobs. */
+	readonly size: number;
+}
+
+/** The image a reference names, as a snapshot: overlaybd layers lazily, others converted. */
+export async function openImage(builder: Builder, reference: string, platform: Platform, signal: AbortSignal): Promise<OpenedImage> {
+	const session = new LocalSession({ localDirectories: {}, secrets: {}, ssh: {} }, () => Promise.reject(new Error('no directories here')));
+	const reporter = new VertexReporter({ digest: reference, name: reference, inputs: [] });
+	const { resolved } = await builder.resolver.resolve(reference, platform, session, signal);
+	const source = builder.worker.sources.source(pb.SourceOp.create({ identifier: `docker-image://${reference}` }), platform);
+	const content = await source.fetch({ session, reporter, signal });
+	if (content.kind !== 'snapshot') throw new Error(`${reference} is no image`);
+	const layers = await sealedLayers(content.snapshot);
+	return { reference: resolved.reference, config: resolved.config, snapshot: content.snapshot, size: layers.reduce((sum, layer) => sum + layer.size, 0) };
+}
+
+/** Local files of an image's overlaybd layers, bottom first; what is not in the store is downloaded and verified. */
+export async function layerFiles(builder: Builder, image: OpenedImage, signal: AbortSignal): Promise<string[]> {
+	const layers = await sealedLayers(image.snapshot);
+	return Promise.all(layers.map((layer) => builder.layerFile(layer, signal)));
+}
+
+export interface RunOptions {
+	/** Replaces the image's Cmd. */
+	readonly args: readonly string[];
+	readonly onOutput: (stream: 1 | 2, data: Uint8Array) => void;
+	readonly signal: AbortSignal;
+}
+
+/** Runs an image's command on a throw-away writable layer. Throws ExitError when it fails. */
+export async function runImage(builder: Builder, image: OpenedImage, { args, onOutput, signal }: RunOptions): Promise<void> {
+	const { snapshots, runtime } = builder.worker;
+	const config = image.config.config ?? {};
+	const command = [...(config.Entrypoint ?? []), ...(args.length > 0 ? args : config.Cmd ?? [])];
+	if (command.length === 0) throw new Error(`${image.reference}: no command specified, and the image has no Cmd`);
+	const mount = await snapshots.writable(image.snapshot, signal);
+	try {
+		await runtime.run({
+			rootfs: mount.root,
+			args: command,
+			env: config.Env ?? [],
+			cwd: config.WorkingDir || '/',
+			user: config.User ?? '',
+			mounts: [],
+			network: 'host',
+			security: 'sandbox',
+			extraHosts: [],
+			ulimits: [],
+			signal,
+			onOutput,
+		});
+	} finally {
+		await mount.abort();
+	}
+}
+
+/** Mounts an image read-only at `target` (made when missing) until `signal` aborts. */
+export async function mountImage(builder: Builder, image: OpenedImage, target: string, signal: AbortSignal, onMounted: () => void): Promise<void> {
+	const directory = path.resolve(target);
+	await mkdir(directory, { recursive: true });
+	const view = await builder.worker.snapshots.view(image.snapshot, signal);
+	try {
+		await builder.bind(view.root, directory, async () => {
+			onMounted();
+			await new Promise<void>((resolve) => { signal.addEventListener('abort', () => { resolve(); }, { once: true }); });
+		});
+	} finally {
+		await view.release();
+	}
+}

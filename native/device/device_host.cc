@@ -78,20 +78,38 @@ std::shared_ptr<DeviceHost::Device> DeviceHost::device(uint64_t id) const {
 }
 
 uint64_t DeviceHost::open_shared(const std::string& key, const std::function<std::shared_ptr<Blob>()>& open_blob) {
+  std::promise<std::shared_ptr<Layer>> opened;
+  std::shared_future<std::shared_ptr<Layer>> opening;
   {
     const std::lock_guard lock(mutex_);
-    if (const auto found = shared_.find(key); found != shared_.end()) {
-      if (std::shared_ptr<Layer> open = found->second.lock()) {
-        layers_.emplace(next_number_, OpenLayer{std::move(open), nullptr});
-        return next_number_++;
-      }
+    const SharedLayer& known = shared_[key];
+    if (std::shared_ptr<Layer> open = known.open.lock()) {
+      layers_.emplace(next_number_, OpenLayer{std::move(open), nullptr});
+      return next_number_++;
+    }
+    opening = known.opening;
+    if (!opening.valid()) shared_[key].opening = opened.get_future().share();
+  }
+  if (opening.valid()) return add_layer({opening.get(), nullptr});
+
+  std::shared_ptr<Layer> layer;
+  std::exception_ptr error;
+  try {
+    layer = open_waiting(fetches_, open_blob());
+    opened.set_value(layer);
+  } catch (...) {
+    error = std::current_exception();
+    opened.set_exception(error);
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (error) {
+      shared_.erase(key);
+    } else {
+      shared_[key] = {layer, {}};
     }
   }
-  std::shared_ptr<Layer> layer = open_waiting(fetches_, open_blob());
-  {
-    const std::lock_guard lock(mutex_);
-    shared_[key] = layer;
-  }
+  if (error) std::rethrow_exception(error);
   return add_layer({std::move(layer), nullptr});
 }
 

@@ -2,6 +2,7 @@
 // All calls may block and belong on threads of their own, except those marked otherwise.
 #pragma once
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -69,6 +70,10 @@ class DeviceHost {
     std::shared_ptr<Layer> layer;
     std::shared_ptr<const Below> below;  // of a layer frozen here
   };
+  struct SharedLayer {
+    std::weak_ptr<Layer> open;
+    std::shared_future<std::shared_ptr<Layer>> opening;  // valid while somebody opens it
+  };
   struct Device {
     std::shared_ptr<StackDevice> disk;
     std::unique_ptr<FuseServer> server;
@@ -85,7 +90,7 @@ class DeviceHost {
   mutable std::mutex mutex_;
   uint64_t next_number_ = 1;
   std::map<uint64_t, OpenLayer> layers_;
-  std::map<std::string, std::weak_ptr<Layer>> shared_;  // by digest
+  std::map<std::string, SharedLayer> shared_;  // by kind, digest and place
   std::map<uint64_t, std::shared_ptr<Device>> devices_;
   FetchManager fetches_;  // last: its threads end before what they use
 };

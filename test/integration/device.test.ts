@@ -281,7 +281,7 @@ test('fio finds every block it wrote, with live seals in between', async (t) => 
 		const job = ['--name=verify', `--filename=${device.path}`, '--direct=1', '--ioengine=libaio', '--iodepth=16', '--bsrange=4k-256k',
 			'--bs_unaligned=0', '--blockalign=4k', '--rw=randwrite', '--size=192m', '--verify=crc32c', '--do_verify=1', '--verify_fatal=1', '--randseed=7', '--loops=2', '--norandommap=0'];
 		let done = false;
-		const fio = run('fio', job).finally(() => (done = true));
+		const fio = run('fio', job, { cwd: place.root }).finally(() => (done = true));
 		const frozen: FrozenLayer[] = [];
 		while (!done) {
 			const layer = await device.seal();

@@ -1,6 +1,7 @@
 #include "device/stack_device.h"
 
 #include <mutex>
+#include <stdexcept>
 
 #include "ext4/superblock.h"
 
@@ -19,17 +20,31 @@ bool StackDevice::try_read(void* buf, size_t count, uint64_t offset, Misses& mis
   return true;
 }
 
-void StackDevice::write(const void* buf, size_t count, uint64_t offset) {
+template <typename Change>
+void StackDevice::change(Change make) {
   const std::shared_lock gate(gate_);
   writes_.fetch_add(1, std::memory_order_relaxed);
+  try {
+    make();
+  } catch (const std::exception& e) {
+    const std::lock_guard lock(failure_mutex_);
+    if (failure_.empty()) failure_ = e.what();
+    throw;
+  }
+}
+
+void StackDevice::write(const void* buf, size_t count, uint64_t offset) {
+  change([&] { stack_->write(buf, count, offset); });
   bytes_written_.fetch_add(count, std::memory_order_relaxed);
-  stack_->write(buf, count, offset);
 }
 
 void StackDevice::discard(uint64_t offset, uint64_t count) {
+  change([&] { stack_->discard(offset, count); });
+}
+
+void StackDevice::flush() {
   const std::shared_lock gate(gate_);
-  writes_.fetch_add(1, std::memory_order_relaxed);
-  stack_->discard(offset, count);
+  stack_->flush();
 }
 
 StackDevice::Counters StackDevice::counters() const {
@@ -43,6 +58,7 @@ std::optional<Stack::Frozen> StackDevice::seal(FetchManager& fetches, std::share
     Misses misses;
     {
       const std::lock_guard gate(gate_);
+      if (!failure_.empty()) throw std::runtime_error("seal: a write to the disk failed before: " + failure_);
       if (if_writes && writes_.load(std::memory_order_relaxed) != *if_writes) return std::nullopt;
       // The kernel updates group descriptors without the superblock: any write may make its counts wrong.
       if (stack_->top()->segments() > 0) {

@@ -2,8 +2,10 @@
 #pragma once
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <shared_mutex>
+#include <string>
 
 #include "blob/fetch_manager.h"
 #include "device/block_device.h"
@@ -20,7 +22,7 @@ class StackDevice : public BlockDevice {
   bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) override;
   void write(const void* buf, size_t count, uint64_t offset) override;
   void discard(uint64_t offset, uint64_t count) override;
-  void flush() override { stack_->flush(); }
+  void flush() override;
 
   struct Counters {
     uint64_t writes;  // write and discard requests
@@ -31,14 +33,20 @@ class StackDevice : public BlockDevice {
   // Live seal: makes the superblock of an ext4 in it clean (ext4/superblock.h), freezes the writable layer
   // and stacks `next` on it, atomically with respect to writes. With `if_writes`, nullopt and no change
   // when the write counter is another number. Fetches what it has to read: never on a thread that serves a
-  // device. Throws FormatError when the file system cannot be sealed as it is.
+  // device. Throws FormatError when the file system cannot be sealed as it is, std::runtime_error after a
+  // write that failed: the layer would lack what the file system believes to be there.
   std::optional<Stack::Frozen> seal(FetchManager& fetches, std::shared_ptr<WritableLayer> next,
                                     std::optional<uint64_t> if_writes);
 
  private:
+  template <typename Change>
+  void change(Change make);
+
   std::unique_ptr<Stack> stack_;
   std::shared_mutex gate_;  // shared by writes, alone for a seal
   std::atomic<uint64_t> writes_{0}, bytes_read_{0}, bytes_written_{0};
+  std::mutex failure_mutex_;
+  std::string failure_;  // of the first write that failed
 };
 
 }  // namespace obd

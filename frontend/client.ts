@@ -1,17 +1,15 @@
 // What a frontend may ask of whoever runs it: BuildKit's gateway client, cut to what a Dockerfile needs.
 // In-process it is implemented by the builder; in the frontend image by gRPC over stdio.
-import type { Definition, SourceOp, SourceInfo } from '../src/llb/index.js';
+import type { Definition, Platform, SourceInfo, SourceOp } from '../src/llb/index.js';
 
-export interface Platform {
-	readonly os: string;
-	readonly architecture: string;
-	readonly variant?: string;
-	readonly osVersion?: string;
-}
+export type { Platform } from '../src/llb/index.js';
 
 /** A solved result whose files can be read. */
 export interface Reference {
-	/** The whole file, or `length` bytes from `offset`. Throws an error with `code` 'ENOENT' when missing. */
+	/**
+	 * The whole file, or `length` bytes from `offset`. Throws an error with `code` 'ENOENT' and the text
+	 * `open PATH: no such file or directory` when missing.
+	 */
 	readFile(path: string, range?: { offset: number; length: number }): Promise<Uint8Array>;
 	readDir(path: string, includePattern?: string): Promise<readonly FileStat[]>;
 	statFile(path: string): Promise<FileStat>;
@@ -33,6 +31,13 @@ export interface ImageMeta {
 	readonly config: Uint8Array;
 }
 
+/** What is known of a git or http source without reading it. */
+export interface SourceMeta {
+	/** The raw commit object. */
+	readonly gitCommit?: Uint8Array;
+	readonly httpLastModified?: Date;
+}
+
 export interface Warning {
 	/** Digest of the vertex it belongs to; '' for the build as a whole. */
 	readonly vertex?: string;
@@ -49,9 +54,17 @@ export interface FrontendClient {
 	readonly opts: Readonly<Record<string, string>>;
 	/** Platform of the default worker: what BUILDPLATFORM says. */
 	readonly buildPlatform: Platform;
+	/** LLB capabilities of whoever runs the result; undefined when it knows all this frontend uses. */
+	readonly llbCaps?: ReadonlySet<string>;
+	/** Session the local sources are in; undefined when the solver knows it without being told. */
+	readonly sessionId?: string;
 	/** Resolves to undefined for an empty definition (scratch). */
 	solve(definition: Definition): Promise<Reference | undefined>;
 	/** Config and digest of an image (docker-image://) or oci-layout source. Not found errors carry BuildKit's text. */
 	resolveImageConfig(source: SourceOp, options: { readonly platform: Platform; readonly resolveMode?: string; readonly logName: string }): Promise<ImageMeta>;
+	/** For SOURCE_DATE_EPOCH taken from a git or http source. */
+	resolveSourceMeta?(source: SourceOp, options: { readonly logName: string }): Promise<SourceMeta>;
+	/** Definitions handed in in place of contexts (`context:NAME=input:...`, and `context` and `dockerfile` themselves). */
+	inputs?(): Promise<ReadonlyMap<string, Definition>>;
 	warn(warning: Warning): void;
 }

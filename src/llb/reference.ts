@@ -60,10 +60,14 @@ export function parseReference(text: string): Reference {
 	};
 }
 
-function checkDigest(text: string): void {
+/** @throws Error with go-digest's text when `text` is no digest. */
+export function checkDigest(text: string): void {
 	const colon = text.indexOf(':');
+	if (colon <= 0 || colon + 1 === text.length) throw new Error('invalid checksum digest format');
 	const length = digestLength[text.slice(0, colon)];
-	if (length === undefined) throw new Error('unsupported digest algorithm');
+	if (length === undefined) {
+		throw new Error(/^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/.test(text) ? 'unsupported digest algorithm' : 'invalid checksum digest format');
+	}
 	const hex = text.slice(colon + 1);
 	if (hex.length !== length) throw new Error('invalid checksum digest length');
 	if (!/^[a-f0-9]+$/.test(hex)) throw new Error('invalid checksum digest format');

@@ -1,0 +1,11 @@
+// The Dockerfile frontend: from a Dockerfile and the options of a build to LLB definitions and image configs,
+// as BuildKit's dockerfile.v0 makes them. Knows nothing of who runs them: all it needs comes through
+// FrontendClient.
+export type { FileStat, FrontendClient, ImageMeta, Platform, Reference, SourceMeta, Warning } from './client.js';
+export type { ErrorSource, Location } from './errors.js';
+export { formatSource, FrontendError } from './errors.js';
+export type { ContainerConfig, HealthConfig, History, Image } from './image.js';
+export { decodeImage, encodeImage } from './image.js';
+export type { FrontendResult, PlatformResult } from './build.js';
+export { buildDockerfile } from './build.js';
+export { detectSyntax } from './parser/directives.js';

@@ -7,6 +7,7 @@
 #include "files/fs_error.h"
 #include "files/glob.h"
 #include "files/go_path.h"
+#include "files/tar_pipeline.h"
 
 namespace obd::files {
 
@@ -18,7 +19,7 @@ void own_and_date(const Place& place, const std::optional<Owner>& owner, const s
   if (time) set_times(place.dir.get(), place.name, *time, shown);
 }
 
-void run(const Root& root, const MkdirAction& action, Task&) {
+void run(const Root& root, const MkdirAction& action, const std::shared_ptr<Task>&) {
   const std::string path = root.resolve(action.path);
   if (action.make_parents) {
     make_dirs(root, path, action.mode, action.owner, action.timestamp);
@@ -34,7 +35,7 @@ void run(const Root& root, const MkdirAction& action, Task&) {
   own_and_date(place, action.owner, action.timestamp, path);
 }
 
-void run(const Root& root, const MkfileAction& action, Task& task) {
+void run(const Root& root, const MkfileAction& action, const std::shared_ptr<Task>& task) {
   const std::string path = root.resolve(action.path);
   Place place = open_place(root, path, "open");
   const int flags = O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
@@ -50,11 +51,11 @@ void run(const Root& root, const MkfileAction& action, Task& task) {
     done += static_cast<size_t>(n);
   }
   own_and_date(place, action.owner, action.timestamp, path);
-  task.bytes += action.data.size();
-  task.files++;
+  task->bytes += action.data.size();
+  task->files++;
 }
 
-void run(const Root& root, const SymlinkAction& action, Task&) {
+void run(const Root& root, const SymlinkAction& action, const std::shared_ptr<Task>&) {
   const std::string path = root.resolve(action.new_path);
   Place place = open_place(root, path, "symlink " + action.old_path);
   if (::symlinkat(action.old_path.c_str(), place.dir.get(), place.name.c_str()) != 0) {
@@ -118,7 +119,7 @@ std::string clean_keep_tail(const std::string& path) {
   return ends_with("/") && out != "/" ? out + "/" : out;
 }
 
-void run(const Root& root, const RmAction& action, Task&) {
+void run(const Root& root, const RmAction& action, const std::shared_ptr<Task>&) {
   if (!action.allow_wildcard) return remove_path(root, action.path, action.allow_not_found);
   TreeOptions options;
   options.root = root.path();
@@ -128,7 +129,21 @@ void run(const Root& root, const RmAction& action, Task&) {
   }
 }
 
-void run(const Root& root, const CopyAction& action, Task& task) {
+// ADD: unpacks the source into `dest` when it is an archive; false when it is not.
+bool unpack(const Root& root, Tree& tree, const std::string& source, const std::string& dest,
+            const CopyOptions& options, const std::shared_ptr<Task>& task) {
+  Node* node = tree.resolve(source, true);
+  if (!node || !S_ISREG(node->mode) || !is_archive(tree.open_file(*node).get())) return false;
+  const std::string target = root.resolve(dest);
+  make_dirs(root, target, 0755, options.owner, options.timestamp);
+  Fd dir = root.open_resolved(target, O_RDONLY | O_DIRECTORY);
+  Fd file = tree.open_file(*node);
+  unpack_file(file.get(), source, "/proc/self/fd/" + std::to_string(dir.get()), {UnpackMode::archive, options.owner}, task);
+  tree.check_unchanged(*node, file.get());
+  return true;
+}
+
+void run(const Root& root, const CopyAction& action, const std::shared_ptr<Task>& task) {
   Tree& tree = *action.source;
   std::lock_guard<std::mutex> lock(tree.mutex());
   const std::string source = clean_keep_tail(action.path), dest = clean_keep_tail(action.dest);
@@ -143,21 +158,23 @@ void run(const Root& root, const CopyAction& action, Task& task) {
     if (sources.empty() && !action.allow_empty_wildcard) throw FsError(source + " not found", ENOENT);
   }
   if (!action.required.empty()) {
-    require_paths(tree, {action.path, false, options.follow_links, options.include, options.exclude, action.required}, task);
+    require_paths(tree, {action.path, false, options.follow_links, options.include, options.exclude, action.required}, *task);
   }
   if (!action.mode_change.empty()) options.change.emplace(action.mode_change);
-  ContentPool pool(task);
-  Copier copier(tree, root, options, pool, task);
-  for (const auto& path : sources) copier.copy(path, dest);
+  ContentPool pool(*task);
+  Copier copier(tree, root, options, pool, *task);
+  for (const auto& path : sources) {
+    if (!action.unpack || !unpack(root, tree, path, dest, options, task)) copier.copy(path, dest);
+  }
   pool.finish();
 }
 
 }  // namespace
 
-void run_file_actions(const std::string& target_root, const std::vector<FileAction>& actions, Task& task) {
+void run_file_actions(const std::string& target_root, const std::vector<FileAction>& actions, const std::shared_ptr<Task>& task) {
   const Root root(target_root);
   for (const auto& action : actions) {
-    task.check();
+    task->check();
     std::visit([&](const auto& a) { run(root, a, task); }, action);
   }
 }

@@ -53,6 +53,7 @@ using FileAction = std::variant<MkdirAction, MkfileAction, SymlinkAction, RmActi
 
 // Runs the actions in order; all data is written (not synced) when it returns. Throws FsError with
 // BuildKit's texts; what was done until then stays.
-void run_file_actions(const std::string& target_root, const std::vector<FileAction>& actions, Task& task);
+void run_file_actions(const std::string& target_root, const std::vector<FileAction>& actions,
+                      const std::shared_ptr<Task>& task);
 
 }  // namespace obd::files

@@ -6,6 +6,7 @@ import { nativeAddon } from './index.js';
 /** Opaque handles of the addon. */
 type TaskHandle = { readonly __task: never };
 type TreeHandle = { readonly __tree: never };
+type SinkHandle = { readonly __sink: never };
 
 interface Addon {
 	filesTaskNew(): TaskHandle;
@@ -15,6 +16,16 @@ interface Addon {
 	filesTreeClose(tree: TreeHandle): void;
 	filesTreeChecksum(task: TaskHandle, tree: TreeHandle, selections: readonly Selection[]): Promise<string[]>;
 	filesRunActions(task: TaskHandle, root: string, actions: readonly object[]): Promise<void>;
+	filesSinkOpen(task: TaskHandle, root: string, options: UnpackOptions): Promise<SinkHandle>;
+	filesSinkWrite(sink: SinkHandle, chunk: Uint8Array): boolean;
+	filesSinkWaitRoom(sink: SinkHandle): Promise<void>;
+	filesSinkEnd(sink: SinkHandle): Promise<UnpackResult>;
+	filesSinkAbort(sink: SinkHandle): Promise<void>;
+	filesUnpackTar(task: TaskHandle, file: string, root: string, options: UnpackOptions): Promise<UnpackResult>;
+	filesIsArchive(root: string, path: string): Promise<boolean>;
+	filesWriteChangeset(task: TaskHandle, options: ChangesetOptions): Promise<BlobResult>;
+	filesWriteRootTar(task: TaskHandle, options: RootTarOptions): Promise<BlobResult>;
+	filesExportTree(task: TaskHandle, options: ExportTreeOptions): Promise<void>;
 	filesReadFile(root: string, path: string, options: ReadFileOptions): Promise<Buffer>;
 	filesStat(root: string, path: string, follow: boolean): Promise<FileEntry>;
 	filesResolve(root: string, path: string): Promise<string>;
@@ -184,6 +195,130 @@ export interface CopyFileAction extends Stamp {
 export function runFileActions(targetRoot: string, actions: readonly FileAction[], options?: FileTaskOptions): Promise<void> {
 	const plain = actions.map((action) => (action.type === 'copy' ? { ...action, source: action.source.handle } : action));
 	return runTask(options, (task) => addon().filesRunActions(task, targetRoot, plain));
+}
+
+export interface UnpackOptions {
+	/**
+	 * `layer`: an OCI layer; whiteouts take away what was there before, but nothing this layer brought itself.
+	 * `archive`: a user's archive (ADD); every name is a name. In both, what exists is replaced, a directory over a
+	 * directory keeps its entries and takes the new metadata, and the root's own entry is ignored.
+	 */
+	readonly mode: 'layer' | 'archive';
+	/** Of everything, instead of what the archive says. */
+	readonly owner?: Owner | undefined;
+}
+
+export interface UnpackResult {
+	/** `sha256:...` of the bytes as given. */
+	readonly digest: string;
+	/** `sha256:...` of the uncompressed tar. */
+	readonly diffId: string;
+	/** Bytes as given. */
+	readonly size: number;
+	/** Entries of the archive. */
+	readonly files: number;
+}
+
+/**
+ * Unpacks a tar (plain, gzip, bzip2, xz or zstd) into a root while it arrives. Names, links and symlinked parents stay
+ * inside the root. Decompression and file creation run on threads of their own.
+ */
+export class TarSink {
+	readonly #handle: SinkHandle;
+
+	private constructor(handle: SinkHandle) {
+		this.#handle = handle;
+	}
+
+	static async open(root: string, mode: UnpackOptions['mode'], options: Omit<UnpackOptions, 'mode'> & Omit<FileTaskOptions, 'signal'> = {}): Promise<TarSink> {
+		const task = options.progress?.task ?? addon().filesTaskNew();
+		return new TarSink(await addon().filesSinkOpen(task, root, { mode, owner: options.owner }));
+	}
+
+	/** Takes the next bytes (copied); resolves when there is room for more. Rejects with what unpacking failed with. */
+	async write(chunk: Uint8Array): Promise<void> {
+		if (!addon().filesSinkWrite(this.#handle, chunk)) await addon().filesSinkWaitRoom(this.#handle);
+	}
+
+	/** No more bytes: waits until everything is unpacked. Afterwards the sink is closed. */
+	async end(): Promise<UnpackResult> {
+		return addon().filesSinkEnd(this.#handle);
+	}
+
+	/** Stops; what was unpacked stays. Resolves when no thread works any more. Fine after `end` and twice. */
+	abort(): Promise<void> {
+		return addon().filesSinkAbort(this.#handle);
+	}
+}
+
+/** Unpacks a tar file of this machine into a root, as `TarSink` does. */
+export function unpackTar(file: string, root: string, options: UnpackOptions & FileTaskOptions): Promise<UnpackResult> {
+	return runTask(options, (task) => addon().filesUnpackTar(task, file, root, options));
+}
+
+/** Whether a path of a root is a regular file that begins, once decompressed, with a tar header: what ADD unpacks. */
+export function isArchive(root: string, path: string): Promise<boolean> {
+	return addon().filesIsArchive(root, path);
+}
+
+export interface BlobResult {
+	/** `sha256:...` of the bytes written. */
+	readonly digest: string;
+	/** `sha256:...` of the uncompressed tar. */
+	readonly diffId: string;
+	/** Bytes written. */
+	readonly size: number;
+}
+
+export interface ChangesetOptions {
+	/** Root of the tree below; none for a first layer. */
+	readonly lower?: string | undefined;
+	/** Root of the tree above: a block-level descendant of the lower one, or any tree. */
+	readonly upper: string;
+	/** A path (created, truncated when it exists, removed when writing fails) or an open descriptor. */
+	readonly out: string | number;
+	readonly compression: 'uncompressed' | 'gzip' | 'zstd';
+	/** The codec's level; default zlib 6, zstd 3. */
+	readonly level?: number | undefined;
+	/** Seconds since the epoch; later modification times become this. */
+	readonly sourceDateEpoch?: number | undefined;
+}
+
+/**
+ * Writes the changes between two mounted trees as an OCI layer: entries, order and headers as containerd's differ
+ * makes them, whiteouts for what is gone, of the xattrs only security.capability, no top-level lost+found. The same
+ * trees always give the same bytes.
+ */
+export function writeChangeset(options: ChangesetOptions, task?: FileTaskOptions): Promise<BlobResult> {
+	return runTask(task, (handle) => addon().filesWriteChangeset(handle, options));
+}
+
+export interface RootTarOptions {
+	readonly root: string;
+	/** A path (created, truncated when it exists, removed when writing fails) or an open descriptor. */
+	readonly out: string | number;
+	/** Seconds since the epoch; all modification times become this. */
+	readonly sourceDateEpoch?: number | undefined;
+}
+
+/** Writes a mounted tree as one tar, as BuildKit's tar exporter does (all xattrs, no top-level lost+found). */
+export function writeRootTar(options: RootTarOptions, task?: FileTaskOptions): Promise<BlobResult> {
+	return runTask(task, (handle) => addon().filesWriteRootTar(handle, options));
+}
+
+export interface ExportTreeOptions {
+	readonly root: string;
+	/** An existing directory; what is in it stays, except what is replaced. */
+	readonly dest: string;
+	/** Who everything belongs to; undefined keeps the owners. BuildKit's client takes the calling user. */
+	readonly owner?: Owner | undefined;
+	/** Seconds since the epoch; all modification times become this. */
+	readonly sourceDateEpoch?: number | undefined;
+}
+
+/** Copies a mounted tree into a directory, as BuildKit's local exporter does (no top-level lost+found). */
+export function exportTree(options: ExportTreeOptions, task?: FileTaskOptions): Promise<void> {
+	return runTask(task, (handle) => addon().filesExportTree(handle, options));
 }
 
 export interface ReadFileOptions {

@@ -1,0 +1,37 @@
+// Writes tar entries byte for byte as Go's archive/tar does, so that the layers look like everybody else's.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "files/tar_reader.h"
+
+namespace obd::files {
+
+class TarWriter {
+ public:
+  using Output = std::function<void(std::string_view)>;
+  explicit TarWriter(Output out) : out_(std::move(out)) {}
+
+  // Go's Header.Format: `any` splits a long name between ustar's two fields where that is possible, `pax`
+  // always writes a record for it.
+  enum class Format { any, pax };
+
+  // Writes the entry's header(s). A regular file's `size` bytes follow through `data`. Times are written in
+  // whole seconds, rounded down; `xattrs` become SCHILY.xattr records; sparse maps are not written.
+  void header(const TarEntry& entry, Format format);
+  void data(std::string_view bytes);
+  // The two zero blocks at the end. Throws std::logic_error when a file's data is not complete.
+  void finish();
+
+ private:
+  void block(const TarEntry& entry, const std::string& prefix, const std::string& name);
+  void pad();
+
+  Output out_;
+  uint64_t left_ = 0, padding_ = 0;
+};
+
+}  // namespace obd::files

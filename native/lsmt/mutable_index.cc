@@ -5,9 +5,14 @@
 namespace obd {
 namespace {
 
-// Grows in small steps: doubling would leave half of the chunk unused.
-void make_room(std::vector<Segment>& chunk, size_t step) {
-  if (chunk.size() == chunk.capacity()) chunk.reserve(chunk.size() + step);
+// Chunks grow in small steps and shrink again: doubling would leave half of the memory unused.
+size_t with_room(size_t size) { return size + size / 8 + 2; }
+
+std::vector<Segment> copy_with_room(const Segment* begin, const Segment* end) {
+  std::vector<Segment> chunk;
+  chunk.reserve(with_room(static_cast<size_t>(end - begin)));
+  chunk.assign(begin, end);
+  return chunk;
 }
 
 }  // namespace
@@ -22,10 +27,7 @@ MutableIndex::Place MutableIndex::find(uint64_t sector) const {
 
 void MutableIndex::insert(Segment s, bool merge) {
   if (chunks_.empty()) {
-    Chunk c;
-    c.reserve(kGrow);
-    c.push_back(s);
-    chunks_.push_back(std::move(c));
+    chunks_.push_back(Chunk{s});
     first_.push_back(s.offset);
     size_ = 1;
     return;
@@ -56,16 +58,9 @@ void MutableIndex::insert_at(Place at, const Segment& s) {
   if (chunks_[at.chunk].size() == kChunk) {
     const bool append = at.chunk + 1 == chunks_.size() && at.slot == kChunk;
     const size_t keep = append ? kChunk : kChunk / 2;  // sequential writes leave full chunks behind
-    Chunk upper;
-    upper.reserve(kChunk - keep + kGrow);
     Chunk& old = chunks_[at.chunk];
-    upper.assign(old.begin() + static_cast<ptrdiff_t>(keep), old.end());
-    if (!append) {
-      Chunk lower;
-      lower.reserve(keep + kGrow);
-      lower.assign(old.begin(), old.begin() + static_cast<ptrdiff_t>(keep));
-      old = std::move(lower);
-    }
+    Chunk upper = copy_with_room(old.data() + keep, old.data() + kChunk);
+    if (!append) old = copy_with_room(old.data(), old.data() + keep);
     const uint64_t upper_first = upper.empty() ? s.offset : upper.front().offset;
     chunks_.insert(chunks_.begin() + static_cast<ptrdiff_t>(at.chunk) + 1, std::move(upper));
     first_.insert(first_.begin() + static_cast<ptrdiff_t>(at.chunk) + 1, upper_first);
@@ -75,7 +70,7 @@ void MutableIndex::insert_at(Place at, const Segment& s) {
     }
   }
   Chunk& c = chunks_[at.chunk];
-  make_room(c, kGrow);
+  if (c.size() == c.capacity()) c.reserve(with_room(c.size()));
   c.insert(c.begin() + static_cast<ptrdiff_t>(at.slot), s);
   if (at.slot == 0) first_[at.chunk] = s.offset;
 }
@@ -84,12 +79,7 @@ void MutableIndex::erase(size_t chunk, size_t from, size_t to) {
   Chunk& c = chunks_[chunk];
   size_ -= to - from;
   c.erase(c.begin() + static_cast<ptrdiff_t>(from), c.begin() + static_cast<ptrdiff_t>(to));
-  if (!c.empty() && c.capacity() - c.size() > 2 * kGrow) {
-    Chunk smaller;
-    smaller.reserve(c.size() + kGrow);
-    smaller.assign(c.begin(), c.end());
-    c = std::move(smaller);
-  }
+  if (!c.empty() && c.capacity() > c.size() + c.size() / 2 + 4) c = copy_with_room(c.data(), c.data() + c.size());
 }
 
 void MutableIndex::clear_range(uint64_t begin, uint64_t end) {
@@ -133,6 +123,10 @@ void MutableIndex::clear_range(uint64_t begin, uint64_t end) {
   if (gone_begin < gone_end) {
     chunks_.erase(chunks_.begin() + static_cast<ptrdiff_t>(gone_begin), chunks_.begin() + static_cast<ptrdiff_t>(gone_end));
     first_.erase(first_.begin() + static_cast<ptrdiff_t>(gone_begin), first_.begin() + static_cast<ptrdiff_t>(gone_end));
+    if (first_.capacity() > 4 * first_.size() + 64) {
+      first_.shrink_to_fit();
+      chunks_.shrink_to_fit();
+    }
   }
   if (first_chunk + 1 < chunks_.size()) join_small(first_chunk + 1);
   join_small(first_chunk);
@@ -143,11 +137,8 @@ void MutableIndex::join_small(size_t chunk) {
   Chunk& a = chunks_[chunk];
   Chunk& b = chunks_[chunk + 1];
   if (a.size() + b.size() > kChunk / 2) return;
-  Chunk joined;
-  joined.reserve(a.size() + b.size() + kGrow);
-  joined.assign(a.begin(), a.end());
-  joined.insert(joined.end(), b.begin(), b.end());
-  a = std::move(joined);
+  a.reserve(with_room(a.size() + b.size()));
+  a.insert(a.end(), b.begin(), b.end());
   chunks_.erase(chunks_.begin() + static_cast<ptrdiff_t>(chunk) + 1);
   first_.erase(first_.begin() + static_cast<ptrdiff_t>(chunk) + 1);
 }

@@ -42,7 +42,7 @@ class MutableIndex {
   struct Place {
     size_t chunk, slot;
   };
-  static constexpr size_t kChunk = 256, kGrow = 16;
+  static constexpr size_t kChunk = 256;
 
   // The first segment that ends after `sector`; slot may be the chunk's size (then the next chunk follows).
   Place find(uint64_t sector) const;

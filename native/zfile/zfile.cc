@@ -39,6 +39,13 @@ void check_header(const ZFileHeader& h, const std::string& name, uint64_t at, ui
   }
 }
 
+// A cached copy of remote bytes may be what is damaged: then it is a miss (false). Otherwise there is no
+// remedy, and this throws.
+bool distrust_or_throw(Blob& payload, uint64_t offset, uint64_t count, const std::string& problem, Misses& misses) {
+  if (payload.distrust(offset, static_cast<size_t>(count), misses)) return false;
+  throw FormatError(payload.name(), offset, "zfile: " + problem);
+}
+
 }  // namespace
 
 ZFile::ZFile(std::shared_ptr<Blob> payload, const ZFileHeader& header)
@@ -58,7 +65,7 @@ bool ZFile::try_open(const std::shared_ptr<Blob>& payload, std::shared_ptr<ZFile
   bool digest_ok;
   ZFileHeader h = decode_zfile_header(block, digest_ok);
   if (!h.has(ZFileHeader::kIsHeader)) return true;
-  if (!digest_ok) throw FormatError(payload->name(), 0, "zfile: the header does not match its checksum");
+  if (!digest_ok) return distrust_or_throw(*payload, 0, sizeof block, "the header does not match its checksum", misses);
 
   if (size < 2 * kZFileHeaderSize) throw FormatError(payload->name(), size, "zfile: too short to have a trailer");
   const uint64_t trailer_offset = size - kZFileHeaderSize;
@@ -74,7 +81,7 @@ bool ZFile::try_open(const std::shared_ptr<Blob>& payload, std::shared_ptr<ZFile
       throw FormatError(payload->name(), trailer_offset, "zfile: the trailer's flags are not those of a trailer");
     }
     if (!digest_ok) {
-      throw FormatError(payload->name(), trailer_offset, "zfile: the trailer does not match its checksum");
+      return distrust_or_throw(*payload, trailer_offset, sizeof block, "the trailer does not match its checksum", misses);
     }
     check_header(h, payload->name(), trailer_offset, trailer_offset);
   }
@@ -102,8 +109,10 @@ bool ZFile::try_load_index(Misses& misses) {
         uint32_t length;
         std::memcpy(&length, buf + i, 4);
         if (length <= crc_bytes || length > longest) {
-          throw FormatError(name(), at + i, "zfile: block " + std::to_string(table_.blocks()) + " cannot be " +
-                                                std::to_string(length) + " bytes long");
+          return distrust_or_throw(*payload_, at + i, sizeof length,
+                                   "block " + std::to_string(table_.blocks()) + " cannot be " + std::to_string(length) +
+                                       " bytes long",
+                                   misses);
         }
         table_.append(length);
       }
@@ -111,12 +120,10 @@ bool ZFile::try_load_index(Misses& misses) {
     at += n;
   }
   if (!local) return false;
-  if (header_.has(ZFileHeader::kDigest) && crc != header_.index_crc) {
-    throw FormatError(name(), header_.index_offset, "zfile: the index does not match its checksum");
-  }
-  if (table_.offset(table_.blocks()) > header_.index_offset) {
-    throw FormatError(name(), header_.index_offset, "zfile: the blocks reach into the index");
-  }
+  const char* problem = nullptr;
+  if (header_.has(ZFileHeader::kDigest) && crc != header_.index_crc) problem = "the index does not match its checksum";
+  if (table_.offset(table_.blocks()) > header_.index_offset) problem = "the blocks reach into the index";
+  if (problem) return distrust_or_throw(*payload_, header_.index_offset, end - header_.index_offset, problem, misses);
   table_.shrink_to_fit();
   return true;
 }
@@ -131,13 +138,6 @@ const char* ZFile::decode_block(const char* stored, uint64_t block, char* dst, s
   }
   Codec& codec = thread_codec(static_cast<ZFileAlgorithm>(header_.algorithm));
   return codec.decompress(stored, length, dst, expected) ? nullptr : "does not decompress";
-}
-
-// A cached copy of remote bytes may be what is damaged: then it is a miss. Otherwise there is no remedy.
-bool ZFile::distrust_block(uint64_t block, const char* problem, Misses& misses) {
-  const uint64_t at = table_.offset(block);
-  if (payload_->distrust(at, static_cast<size_t>(table_.offset(block + 1) - at), misses)) return false;
-  throw FormatError(name(), at, "zfile: block " + std::to_string(block) + " " + problem);
 }
 
 bool ZFile::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
@@ -164,7 +164,10 @@ bool ZFile::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
       const bool partial = to - from != expected;
       char* target = partial ? plain_scratch.get(header_.block_size) : dst;
       const char* problem = decode_block(stored, block, target, expected);
-      if (problem) local = distrust_block(block, problem, misses);
+      if (problem) {
+        local = distrust_or_throw(*payload_, table_.offset(block), table_.offset(block + 1) - table_.offset(block),
+                                  "block " + std::to_string(block) + " " + problem, misses);
+      }
       if (partial) std::memcpy(dst, target + (from - plain), static_cast<size_t>(to - from));
       stored += table_.offset(block + 1) - table_.offset(block);
     }

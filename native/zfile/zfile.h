@@ -12,7 +12,7 @@ namespace obd {
 class ZFile : public Blob {
  public:
   // Reads header, trailer and index of `payload`. Returns false with misses when parts of these are not
-  // local yet (call again after the fetch). Otherwise `file` is the opened ZFile, or null when the payload
+  // local yet, or turned out damaged in a cache (call again after the fetch). Otherwise `file` is the opened ZFile, or null when the payload
   // does not begin with the ZFile magics. Throws FormatError for a damaged one.
   static bool try_open(const std::shared_ptr<Blob>& payload, std::shared_ptr<ZFile>& file, Misses& misses);
 
@@ -30,7 +30,6 @@ class ZFile : public Blob {
   bool try_load_index(Misses& misses);
   // What is wrong with the stored bytes of a block, or null after they were decompressed into `dst`.
   const char* decode_block(const char* stored, uint64_t block, char* dst, size_t expected) const;
-  bool distrust_block(uint64_t block, const char* problem, Misses& misses);
 
   std::shared_ptr<Blob> payload_;
   ZFileHeader header_;

@@ -22,6 +22,7 @@ export interface ContainerMount {
 export interface Ulimit {
 	/** Lower or upper case, without `RLIMIT_`: `nofile`. */
 	readonly name: string;
+	/** -1: unlimited. */
 	readonly soft: number;
 	readonly hard: number;
 }

@@ -1,6 +1,6 @@
 // The OCI runtime configuration (config.json) of a container: the same as BuildKit's OCI worker makes.
 import { defaultCapabilities } from './capabilities.js';
-import type { ContainerMount, ContainerSpec } from './container-spec.js';
+import type { ContainerMount, ContainerSpec, Ulimit } from './container-spec.js';
 import type { Device } from './devices.js';
 import { defaultHostname } from './hosts.js';
 import type { SeccompProfile } from './seccomp.js';
@@ -9,6 +9,7 @@ import type { ContainerUser } from './user.js';
 /** What the machine and this builder instance put into a configuration. */
 export interface HostPart {
 	readonly user: ContainerUser;
+	readonly ulimits: readonly Ulimit[];
 	readonly resolvConf: string;
 	readonly hosts: string;
 	readonly cgroupsPath: string;
@@ -34,7 +35,13 @@ const maskedPaths = [
 ];
 const readonlyPaths = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
 
-export function ociConfig(spec: ContainerSpec, host: HostPart): object {
+/** The text of config.json. */
+export function ociConfig(spec: ContainerSpec, host: HostPart): string {
+	// Unlimited (-1) is 2^64-1 in the configuration, a number that JavaScript does not have.
+	return JSON.stringify(configuration(spec, host)).replace(/"(soft|hard)":-1\b/g, '"$1":18446744073709551615');
+}
+
+function configuration(spec: ContainerSpec, host: HostPart): object {
 	const insecure = spec.security === 'insecure';
 	const granted = insecure ? [...new Set([...defaultCapabilities, ...host.capabilities])] : defaultCapabilities;
 	return {
@@ -52,7 +59,7 @@ export function ociConfig(spec: ContainerSpec, host: HostPart): object {
 				effective: granted,
 				...(insecure && { inheritable: host.capabilities, ambient: host.capabilities }),
 			},
-			rlimits: spec.ulimits.map(({ name, soft, hard }) => ({ type: `RLIMIT_${name.toUpperCase()}`, soft, hard })),
+			rlimits: host.ulimits.map(({ name, soft, hard }) => ({ type: `RLIMIT_${name.toUpperCase()}`, soft, hard })),
 			noNewPrivileges: false,
 		},
 		mounts: mounts(spec.mounts, host, insecure ? 'rw' : 'ro'),

@@ -10,7 +10,8 @@ import { insecureDevices } from './devices.js';
 import { ExitError, failureText } from './exit-error.js';
 import { defaultHostname, hostsFile } from './hosts.js';
 import { createdCgroupsFile, layoutOf, type Layout } from './layout.js';
-import { ociConfig } from './oci-config.js';
+import { withOpenFiles } from './limits.js';
+import { ociConfig, type HostPart } from './oci-config.js';
 import { hostPath, resolvConf, sourcePath } from './resolv-conf.js';
 import { deleteContainer, runContainer } from './runc.js';
 import { defaultSeccompProfile, type SeccompProfile } from './seccomp.js';
@@ -78,7 +79,7 @@ export class Runtime {
 			if (!rootfs.cwdExists) await this.#makeWorkingDir(spec, user);
 			const cgroupsPath = cgroupPath(this.#layout.cgroup, spec.cgroupParent, id);
 			if (spec.cgroupParent) createdCgroups = await rememberCreatedCgroups(bundle, cgroupsPath);
-			await writeFile(path.join(bundle, 'config.json'), JSON.stringify(ociConfig(spec, await this.#hostPart(spec, user, cgroupsPath))));
+			await writeFile(path.join(bundle, 'config.json'), ociConfig(spec, await this.#hostPart(spec, user, cgroupsPath)));
 			spec.signal?.throwIfAborted();
 			const exit = await runContainer({
 				root: this.#layout.runcRoot,
@@ -112,11 +113,12 @@ export class Runtime {
 		}
 	}
 
-	async #hostPart(spec: ContainerSpec, user: ReturnType<typeof resolveUser>, cgroupsPath: string): Promise<Parameters<typeof ociConfig>[1]> {
+	async #hostPart(spec: ContainerSpec, user: ReturnType<typeof resolveUser>, cgroupsPath: string): Promise<HostPart> {
 		const insecure = spec.security === 'insecure';
 		const hosts = hostsFile(spec.hostname || defaultHostname, spec.extraHosts);
 		return {
 			user,
+			ulimits: await withOpenFiles(spec.ulimits),
 			cgroupsPath,
 			resolvConf: await this.#file('resolv.conf', await containerResolvConf(spec.network)),
 			hosts: await this.#file('hosts', hosts),

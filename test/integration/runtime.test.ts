@@ -202,6 +202,7 @@ test('a read-only root', async (t) => {
 
 test('ulimits', async (t) => {
 	t.is((await run(t.context, 'ulimit -Sn; ulimit -Hn', { ulimits: [{ name: 'nofile', soft: 100, hard: 200 }] })).stdout, '100\n200\n');
+	t.regex((await run(t.context, 'ulimit -Sn; ulimit -Hf', { ulimits: [{ name: 'fsize', soft: -1, hard: -1 }] })).stdout, /^1024\nunlimited\n$/);
 });
 
 test('exit codes', async (t) => {

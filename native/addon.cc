@@ -7,6 +7,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   obd::export_files(env, exports);
   obd::export_runtime(env, exports);
   obd::export_system(env, exports);
+  obd::export_store(env, exports);
   return exports;
 }
 NODE_API_MODULE(obd, init)

@@ -9,4 +9,5 @@ void export_device(Napi::Env env, Napi::Object exports);  // stacks, device serv
 void export_files(Napi::Env env, Napi::Object exports);   // scan, checksum, copy, tar
 void export_runtime(Napi::Env env, Napi::Object exports);  // child processes, a container's root file system
 void export_system(Napi::Env env, Napi::Object exports);  // mount, umount, syncfs, freeze, loop, flock
+void export_store(Napi::Env env, Napi::Object exports);  // the metadata database
 }  // namespace obd

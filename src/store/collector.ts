@@ -37,25 +37,34 @@ export interface CollectorParts {
 }
 
 /**
- * One collection. Records go first and for good; then, in a transaction of its own, which no new lease can slip
- * into, the blobs nothing needs. Killed in between, it leaves blobs too many, never too few.
+ * One collection. First the blobs nothing needs, which also works on a full disk; then records, for good; then
+ * the blobs only these needed. Each step is a transaction that no new lease can slip into; killed in between,
+ * it leaves blobs too many, never too few.
  */
 export async function collect(parts: CollectorParts, policy: CollectPolicy = {}): Promise<Collected> {
 	await mkdir(parts.trashDirectory, { recursive: true });
 	const blobs = await listBlobs(parts.blobDirectory);
-	const records = await parts.database.transaction((transaction) => {
+	const orphans = sweep(parts, blobs);
+	await emptyTrash(parts.trashDirectory);
+	const records = parts.database.transaction((transaction) => {
 		const doomed = readGraph(parts, blobs).prune(policy);
 		for (const node of doomed) transaction.delete(node.records.table, node.key);
 		return doomed;
 	});
-	const { gone, keptBytes } = await parts.database.transaction(() => {
+	const { gone, keptBytes } = sweep(parts, blobs);
+	await emptyTrash(parts.trashDirectory);
+	const all = [...orphans.gone, ...gone];
+	const bytes = sum(all.map((digest) => blobs.get(digest) ?? 0)) + sum(records.map((node) => node.size));
+	return { records: records.map((node) => node.ref), blobs: all, bytes, keptBytes };
+}
+
+/** Takes the blobs that nothing needs out of sight. */
+function sweep(parts: CollectorParts, blobs: ReadonlyMap<string, number>): { readonly gone: readonly string[]; readonly keptBytes: number } {
+	return parts.database.transaction(() => {
 		const graph = readGraph(parts, blobs);
 		const orphans = [...blobs.keys()].filter((digest) => !graph.isNeeded(blobRef(digest)));
 		return { gone: orphans.filter((digest) => moveToTrash(parts, digest)), keptBytes: graph.bytes };
 	});
-	await emptyTrash(parts.trashDirectory);
-	const bytes = sum(gone.map((digest) => blobs.get(digest) ?? 0)) + sum(records.map((node) => node.size));
-	return { records: records.map((node) => node.ref), blobs: gone, bytes, keptBytes };
 }
 
 interface RecordNode {

@@ -1,16 +1,9 @@
-// The metadata database: LMDB (ACID, many processes, opened in a millisecond) behind typed tables of JSON.
-// The only file that knows it is LMDB.
-import { createRequire } from 'node:module';
-import type { Database as LmdbDatabase, RootDatabase } from 'lmdb';
-import { StoreError } from './errors.js';
+// The metadata database as typed tables of JSON. All tables are in one LMDB file, by prefixes of its keys.
+import { MetadataDatabase, type MetadataWrite } from '../native/store.js';
+import { isErrno, StoreError } from './errors.js';
 
-/** Address space, not disk: a fixed map spares processes the dance of growing it together. */
-const mapSize = 16 * 1024 ** 3;
-const maxTables = 32;
-/** Bytes of an LMDB key with room for its encoding; longer keys are the caller's to hash. */
-const maxKeyLength = 1900;
-
-type Store = LmdbDatabase<string, string>;
+/** Between a table's name and a key in it; in no name. */
+const separator = '\0';
 
 /** Writes inside `Database.transaction`: all of them happen, or none. */
 export interface Transaction {
@@ -19,109 +12,104 @@ export interface Transaction {
 }
 
 export class Database {
-	readonly #tables = new Map<string, Table<unknown>>();
+	readonly #file: MetadataDatabase;
 
-	private constructor(readonly path: string, readonly env: RootDatabase<string, string>) {}
-
-	/** Opens or creates the database file. */
-	static open(path: string): Database {
-		// The CommonJS build loads in 18 ms, the module one (many files) in 30.
-		const { open } = createRequire(import.meta.url)('lmdb') as typeof import('lmdb');
+	/** Opens or creates the file. Throws `StoreError`. */
+	constructor(path: string) {
 		try {
-			const env = open<string, string>({ path, noSubdir: true, mapSize, maxDbs: maxTables, encoding: 'string' });
-			// Readers that were killed would keep old pages alive for ever.
-			env.readerCheck();
-			return new Database(path, env);
+			this.#file = new MetadataDatabase(path);
 		} catch (error) {
-			throw new StoreError(`cannot open the database ${path}: ${(error as Error).message}; if it is damaged, remove it: layers and cache are made again`, { cause: error });
+			const advice = isErrno(error, 'EACCES', 'EPERM') ? 'run as root, or give obd a root it may write to'
+				: isErrno(error, 'ENOSPC', 'EROFS') ? 'give obd a root it can write to'
+					: 'remove it, and layers and cache are made again';
+			throw new StoreError(`cannot open the metadata database ${path}: ${(error as Error).message}; ${advice}`, { cause: error });
 		}
 	}
 
-	/** The table of that name; made when missing. The caller vouches for T: one name, one type. */
+	/** The table of that name. The caller vouches for T: one name, one type. */
 	table<T>(name: string): Table<T> {
-		let table = this.#tables.get(name);
-		if (table === undefined) {
-			table = new Table<unknown>(name, this.env.openDB<string, string>({ name, encoding: 'string' }));
-			this.#tables.set(name, table);
+		return new Table<T>(name, this.#file);
+	}
+
+	/** Names of the tables that hold something, in order. */
+	tableNames(): string[] {
+		const names: string[] = [];
+		for (let key = this.#file.nextKey(''); key !== undefined; key = this.#file.nextKey(`${names.at(-1)}\x01`)) {
+			names.push(key.slice(0, key.indexOf(separator)));
 		}
-		return table as Table<T>;
+		return names;
 	}
 
 	/**
 	 * Runs `body` alone among all writers of all processes, and commits what it wrote; an exception undoes it.
-	 * Reads in `body` see the newest state. Resolves when the commit is visible to all.
+	 * It blocks this thread, so it must be short and rare; single writes need none.
 	 */
-	async transaction<R>(body: (transaction: Transaction) => R): Promise<R> {
-		return this.env.childTransaction(() => body({
-			put: (table, key, value) => table.putNow(key, value),
-			delete: (table, key) => table.deleteNow(key),
+	transaction<R>(body: (transaction: Transaction) => R): R {
+		return this.#file.exclusive((write) => body({
+			put: (table, key, value) => write([table.putOf(key, value)]),
+			delete: (table, key) => write([table.deleteOf(key)]),
 		}));
 	}
 
-	/** Names of the tables that exist, in order; with a prefix only those. */
-	tableNames(prefix = ''): string[] {
-		return [...this.env.getKeys()].filter((name) => name.startsWith(prefix));
-	}
-
-	/** Waits until everything written so far is on the disk. */
-	async flush(): Promise<void> {
-		await this.env.flushed;
-	}
-
-	async close(): Promise<void> {
-		await this.env.close();
+	/** Writes already called for still happen. */
+	close(): void {
+		this.#file.close();
 	}
 }
 
-/** A persistent map from strings to JSON values. Reads are synchronous (a memory map) and see one consistent state. */
+/** A persistent map from strings to JSON values. Reads are synchronous; a write is seen by all when its promise resolves. */
 export class Table<T> {
-	readonly #db: Store;
-
-	constructor(readonly name: string, db: Store) {
-		this.#db = db;
-	}
+	constructor(readonly name: string, private readonly file: MetadataDatabase) {}
 
 	get(key: string): T | undefined {
-		const text = this.#db.get(checkKey(key));
+		const text = this.file.get(this.#keyOf(key));
 		return text === undefined ? undefined : JSON.parse(text) as T;
 	}
 
 	has(key: string): boolean {
-		return this.#db.doesExist(checkKey(key));
+		return this.file.get(this.#keyOf(key)) !== undefined;
 	}
 
-	/** Resolves when other processes see it. */
 	async put(key: string, value: T): Promise<void> {
-		await this.#db.put(checkKey(key), JSON.stringify(value));
+		await this.file.write([this.putOf(key, value)]);
+	}
+
+	/** Puts all of these, or none. */
+	async putAll(entries: Iterable<readonly [key: string, value: T]>): Promise<void> {
+		await this.file.write([...entries].map(([key, value]) => this.putOf(key, value)));
+	}
+
+	/** Replaces the values of those keys that still exist. */
+	async updateAll(entries: Iterable<readonly [key: string, value: T]>): Promise<void> {
+		await this.file.write([...entries].map(([key, value]) => ({ ...this.putOf(key, value), kind: 'update' })));
 	}
 
 	async delete(key: string): Promise<void> {
-		await this.#db.remove(checkKey(key));
+		await this.file.write([this.deleteOf(key)]);
+	}
+
+	/** Deletes all keys that start with the prefix. */
+	async deleteAll(prefix: string): Promise<void> {
+		await this.file.write([{ kind: 'deletePrefix', key: this.#keyOf(prefix) }]);
 	}
 
 	/** Entries in key order; with a prefix only those whose key starts with it. */
 	*entries(prefix = ''): IterableIterator<readonly [key: string, value: T]> {
-		const range = prefix === '' ? {} : { start: prefix };
-		for (const { key, value } of this.#db.getRange(range)) {
-			if (!key.startsWith(prefix)) return;
-			yield [key, JSON.parse(value) as T];
-		}
+		const skip = this.name.length + separator.length;
+		for (const [key, value] of this.file.range(this.#keyOf(prefix))) yield [key.slice(skip), JSON.parse(value) as T];
 	}
 
-	/** For `Database.transaction` only. */
-	putNow(key: string, value: T): void {
-		this.#db.putSync(checkKey(key), JSON.stringify(value));
+	/** @internal */
+	putOf(key: string, value: T): MetadataWrite & { readonly kind: 'put' | 'update' } {
+		return { kind: 'put', key: this.#keyOf(key), value: JSON.stringify(value) };
 	}
 
-	/** For `Database.transaction` only. */
-	deleteNow(key: string): void {
-		this.#db.removeSync(checkKey(key));
+	/** @internal */
+	deleteOf(key: string): MetadataWrite {
+		return { kind: 'delete', key: this.#keyOf(key) };
 	}
-}
 
-function checkKey(key: string): string {
-	if (key.length === 0 || Buffer.byteLength(key) > maxKeyLength) {
-		throw new RangeError(`a key has 1 to ${maxKeyLength} bytes, not ${Buffer.byteLength(key)}`);
+	#keyOf(key: string): string {
+		return this.name + separator + key;
 	}
-	return key;
 }

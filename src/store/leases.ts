@@ -1,7 +1,7 @@
 // Leases: what a build in flight protects from the collector. A lease belongs to a process; when that dies,
 // its leases are dropped by whoever collects or starts next.
 import { randomBytes } from 'node:crypto';
-import type { Database, Table } from './database.js';
+import type { Table } from './database.js';
 
 /** Key `<instance>/<lease>/<ref>`, one row for each thing protected. */
 export type LeaseTable = Table<true>;
@@ -10,7 +10,7 @@ export class Lease {
 	readonly #prefix: string;
 	#released = false;
 
-	constructor(private readonly database: Database, private readonly table: LeaseTable, instanceId: string) {
+	constructor(private readonly table: LeaseTable, instanceId: string) {
 		this.#prefix = `${instanceId}/${randomBytes(6).toString('hex')}/`;
 	}
 
@@ -21,22 +21,20 @@ export class Lease {
 	async protect(refs: readonly string[]): Promise<void> {
 		if (this.#released) throw new Error('the lease was released already');
 		const missing = refs.filter((ref) => !this.table.has(this.#prefix + ref));
-		await Promise.all(missing.map((ref) => this.table.put(this.#prefix + ref, true)));
+		if (missing.length > 0) await this.table.putAll(missing.map((ref) => [this.#prefix + ref, true]));
 	}
 
 	/** Ends the protection. Idempotent. */
 	async release(): Promise<void> {
 		if (this.#released) return;
 		this.#released = true;
-		await dropLeases(this.database, this.table, this.#prefix);
+		await this.table.deleteAll(this.#prefix);
 	}
 }
 
-/** Drops the leases whose rows start with a prefix (`<instance>/` for all of a process). */
-export async function dropLeases(database: Database, table: LeaseTable, prefix: string): Promise<void> {
-	await database.transaction((transaction) => {
-		for (const key of [...table.entries(prefix)].map(([key]) => key)) transaction.delete(table, key);
-	});
+/** Drops all leases of a process. */
+export function dropLeases(table: LeaseTable, instanceId: string): Promise<void> {
+	return table.deleteAll(`${instanceId}/`);
 }
 
 /** The instance and the ref of a row's key. */

@@ -1,5 +1,5 @@
 // Records the collector knows how to keep and drop: a value with what it needs, its size and its use.
-import type { Database, Table, Transaction } from './database.js';
+import type { Table } from './database.js';
 
 export interface Entry<T> {
 	readonly value: T;
@@ -16,7 +16,7 @@ export interface Entry<T> {
 
 /** A table of records: cache results, converted layers, images, ... */
 export class Records<T> {
-	constructor(readonly name: string, private readonly database: Database, readonly table: Table<Entry<T>>) {}
+	constructor(readonly name: string, readonly table: Table<Entry<T>>) {}
 
 	get(key: string): Entry<T> | undefined {
 		return this.table.get(key);
@@ -35,16 +35,14 @@ export class Records<T> {
 		await this.table.put(key, { value, refs: options.refs ?? [], size: options.size ?? 0, createdAt: now, usedAt: now, uses: 0 });
 	}
 
-	/** Counts one use of each key that still exists. */
-	async touch(keys: readonly string[]): Promise<void> {
-		await this.database.transaction((transaction) => {
-			for (const key of keys) this.#touch(transaction, key);
+	/** Counts one use of each key that still exists. Of two processes that count the same at once, one counts. */
+	async touch(keys: Iterable<string>): Promise<void> {
+		const usedAt = Date.now();
+		const used = [...new Set(keys)].flatMap((key) => {
+			const entry = this.table.get(key);
+			return entry === undefined ? [] : [[key, { ...entry, usedAt, uses: entry.uses + 1 }] as const];
 		});
-	}
-
-	#touch(transaction: Transaction, key: string): void {
-		const entry = this.table.get(key);
-		if (entry !== undefined) transaction.put(this.table, key, { ...entry, usedAt: Date.now(), uses: entry.uses + 1 });
+		if (used.length > 0) await this.table.updateAll(used);
 	}
 
 	delete(key: string): Promise<void> {

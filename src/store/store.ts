@@ -1,5 +1,5 @@
 // The store as the other rooms see it.
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { Blobs } from './blobs.js';
 import { collect, type Collected, type CollectPolicy } from './collector.js';
@@ -32,7 +32,7 @@ export class Store {
 	/** Opens or makes the store. Throws `StoreError`, which says what to do. */
 	static open(root: string = defaultRoot): Store {
 		prepareRoot(root);
-		return new Store(root, Database.open(path.join(root, 'metadata.lmdb')));
+		return new Store(root, new Database(path.join(root, 'metadata.lmdb')));
 	}
 
 	/** A plain table, never collected. One name has one type for ever. */
@@ -43,11 +43,11 @@ export class Store {
 	/** A table of records the collector looks after. One name has one type for ever. */
 	records<T>(name: string): Records<T> {
 		if (!/^[a-z][a-z0-9-]*$/.test(name) || name === 'blob') throw new Error(`not a name for a record table: ${name}`);
-		return new Records<T>(name, this.#database, this.#database.table<Entry<T>>(recordPrefix + name));
+		return new Records<T>(name, this.#database.table<Entry<T>>(recordPrefix + name));
 	}
 
 	/** Runs writes that must happen together (`Database.transaction`). */
-	transaction<R>(body: (transaction: Transaction) => R): Promise<R> {
+	transaction<R>(body: (transaction: Transaction) => R): R {
 		return this.#database.transaction(body);
 	}
 
@@ -59,7 +59,7 @@ export class Store {
 
 	/** A new lease of this process. */
 	async lease(): Promise<Lease> {
-		return new Lease(this.#database, this.#leases, (await this.instance()).id);
+		return new Lease(this.#leases, (await this.instance()).id);
 	}
 
 	/**
@@ -68,7 +68,7 @@ export class Store {
 	 */
 	recover(cleanup: (dead: DeadInstance) => Promise<void> = async () => {}): Promise<RecoverFailure[]> {
 		return recoverInstances(this.#runDirectory, async (dead) => {
-			await dropLeases(this.#database, this.#leases, `${dead.id}/`);
+			await dropLeases(this.#leases, dead.id);
 			await cleanup(dead);
 		});
 	}
@@ -78,7 +78,7 @@ export class Store {
 		return collect({
 			database: this.#database,
 			leases: this.#leases,
-			records: this.#database.tableNames(recordPrefix).map((name) => this.records<unknown>(name.slice(recordPrefix.length))),
+			records: this.#recordNames().map((name) => this.records<unknown>(name)),
 			blobDirectory: path.join(this.root, 'blobs'),
 			trashDirectory: path.join(this.root, 'trash'),
 		}, policy);
@@ -88,10 +88,14 @@ export class Store {
 	async close(): Promise<void> {
 		if (this.#instance !== undefined) {
 			const instance = await this.#instance;
-			await dropLeases(this.#database, this.#leases, `${instance.id}/`);
+			await dropLeases(this.#leases, instance.id);
 			await instance.close();
 		}
-		await this.#database.close();
+		this.#database.close();
+	}
+
+	#recordNames(): string[] {
+		return this.#database.tableNames().flatMap((name) => (name.startsWith(recordPrefix) ? [name.slice(recordPrefix.length)] : []));
 	}
 
 	get #runDirectory(): string {
@@ -104,6 +108,7 @@ function prepareRoot(root: string): void {
 		const found = readFormat(root);
 		if (found === undefined) {
 			mkdirSync(root, { recursive: true, mode: 0o711 });
+			checkEmpty(root);
 			writeFormat(root);
 		} else if (found !== String(format)) {
 			throw new StoreError(/^[0-9]+$/.test(found) && Number(found) > format
@@ -114,6 +119,14 @@ function prepareRoot(root: string): void {
 		if (error instanceof StoreError) throw error;
 		const hint = isErrno(error, 'EACCES', 'EPERM') ? '; run as root, or give obd a root it may write to' : '';
 		throw new StoreError(`cannot open the store ${root}: ${(error as Error).message}${hint}`, { cause: error });
+	}
+}
+
+/** Another process may be making the same store: its files do not count. */
+function checkEmpty(root: string): void {
+	const foreign = readdirSync(root).find((name) => !name.startsWith('format') && name !== 'lost+found');
+	if (foreign !== undefined && readFormat(root) === undefined) {
+		throw new StoreError(`${root} is not empty and holds no store (it has ${foreign}): give obd an empty directory, or one it made`);
 	}
 }
 

@@ -2,7 +2,7 @@
 // them, and what is empty is left out, so that JSON.stringify gives BuildKit's bytes (but for the three
 // characters Go escapes: encodeImage does that too).
 import type { Platform } from '../src/llb/index.js';
-import { defaultPath } from '../src/llb/index.js';
+import { compareBytes, defaultPath } from '../src/llb/index.js';
 import type { Healthcheck } from './instructions/types.js';
 
 export interface History {
@@ -75,7 +75,7 @@ function pick<T extends object, K extends keyof T & string>(value: T, members: r
 
 /** As Go sorts map keys: by bytes. */
 function sorted<T>(map: Record<string, T> | undefined): Record<string, T> | undefined {
-	return map && Object.fromEntries(Object.entries(map).sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b))));
+	return map && Object.fromEntries(Object.entries(map).sort(([a], [b]) => compareBytes(a, b)));
 }
 
 /** Members in BuildKit's order, empty ones gone. */
@@ -165,8 +165,9 @@ export function defaultPathOf(os: string): string {
 	return os === 'windows' ? 'c:\\Windows\\System32;c:\\Windows;C:\\Windows\\System32\\WindowsPowerShell\\v1.0' : defaultPath;
 }
 
+/** A copy whose history can grow and whose members can be replaced; what is inside them is shared. */
 export function cloneImage(image: Image): Image {
-	return structuredClone(image);
+	return { ...image, rootfs: { ...image.rootfs }, history: [...(image.history ?? [])], config: { ...image.config } };
 }
 
 export function platformOfImage(image: Image): Platform {

@@ -9,3 +9,7 @@ export { decodeImage, encodeImage } from './image.js';
 export type { FrontendResult, PlatformResult } from './build.js';
 export { buildDockerfile } from './build.js';
 export { detectSyntax } from './parser/directives.js';
+export type { CheckResult, Metadata, OutlineArg, OutlineResult, OutlineSecret, Target, TargetsResult } from './subrequests/index.js';
+export {
+	checkDockerfile, checkFrontendCaps, formatOutline, formatTargets, formatWarnings, handleSubrequest, listTargets, outlineDockerfile, UnsupportedError,
+} from './subrequests/index.js';

@@ -7,13 +7,12 @@ import type { StageState } from './stage.js';
 
 /** Adds an entry. Those made by a step that runs are marked as BuildKit marks them. */
 export function commit(stage: StageState, context: ConvertContext | undefined, message: string, options: { layer?: boolean; step?: boolean } = {}): void {
-	const entry = {
+	(stage.image.history ??= []).push({
 		...(context?.epoch === undefined ? {} : { created: epochTime(context.epoch) }),
 		created_by: options.step ? `${message} # buildkit` : message,
 		comment: 'buildkit.dockerfile.v0',
 		empty_layer: !options.layer,
-	};
-	stage.image.history = [...(stage.image.history ?? []), entry];
+	});
 }
 
 /** The command of a RUN, with the build arguments it could see in front: `|1 A=b /bin/sh -c ...`. */

@@ -1,4 +1,5 @@
 // From nodes to instructions: arguments counted, flags read, values checked.
+import { compareBytes } from '../../src/llb/index.js';
 import type { Location } from '../errors.js';
 import { LocationError, messageOf, withLocation } from '../errors.js';
 import { Linter } from '../lint/linter.js';
@@ -194,7 +195,7 @@ function parseCommand(node: Node): Command {
 		case 'expose':
 			needSome(node, 'EXPOSE');
 			refuseFlags();
-			return { ...base, kind: 'expose', ports: [...node.args].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))) };
+			return { ...base, kind: 'expose', ports: [...node.args].sort(compareBytes) };
 		case 'healthcheck': return { ...base, kind: 'healthcheck', health: healthcheck(node) };
 		case 'label': refuseFlags(); return { ...base, kind: 'label', labels: keyValues(node, 'LABEL') };
 		case 'maintainer': {

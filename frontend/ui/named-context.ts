@@ -1,7 +1,7 @@
 // Contexts with a name (--build-context): what stands in for a stage or an image of that name.
 import type { Output, Platform, SourceOp, State } from '../../src/llb/index.js';
 import {
-	attr, cleanPath, formatReference, http, image, local, marshal, ociLayout, parseReference, scratch, State as LlbState, stateFromDefinition, withDefaultTag,
+	attr, cleanPath, compareBytes, formatReference, http, image, local, marshal, ociLayout, parseReference, scratch, State as LlbState, stateFromDefinition, withDefaultTag,
 } from '../../src/llb/index.js';
 import type { FrontendClient, ImageMeta } from '../client.js';
 import { messageOf } from '../errors.js';
@@ -182,5 +182,5 @@ export async function readOptional(ref: { readFile(path: string): Promise<Uint8A
 /** Paths as a local source is asked for them; undefined when all is used. */
 export function followPathsOf(paths: ReadonlySet<string>): string[] | undefined {
 	if (paths.size === 0 || paths.has('/')) return undefined;
-	return [...paths].map((path) => cleanPath(path.replace(/^\/+/, '') || '.')).sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+	return [...paths].map((path) => cleanPath(path.replace(/^\/+/, '') || '.')).sort(compareBytes);
 }

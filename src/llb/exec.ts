@@ -3,6 +3,7 @@ import type { Constraints } from './constraints.js';
 import type { Input } from './gen/ops.js';
 import { CacheSharingOpt, ExecOp, Mount, MountContentCache, MountType, NetMode, SecurityMode } from './gen/ops.js';
 import type { CDIDevice, ProxyEnv } from './gen/ops.js';
+import { compareBytes } from './order.js';
 import type { State } from './state.js';
 import type { MarshalContext, Marshalled, Output, Vertex } from './vertex.js';
 import { addInput, seal } from './vertex.js';
@@ -137,7 +138,7 @@ class ExecVertex implements Vertex {
 
 	constructor(readonly state: State, readonly options: ExecOptions) {
 		const root: MountOptions = { target: '/', source: state, readonly: options.readonlyRoot ?? false };
-		this.mounts = [root, ...(options.mounts ?? [])].sort((a, b) => Buffer.compare(Buffer.from(a.target), Buffer.from(b.target)));
+		this.mounts = [root, ...(options.mounts ?? [])].sort((a, b) => compareBytes(a.target, b.target));
 	}
 
 	inputs(): Output[] {

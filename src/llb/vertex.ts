@@ -5,6 +5,7 @@ import type { Constraints, SourceLocation } from './constraints.js';
 import { opMetadata, platformToPb } from './constraints.js';
 import type { Input, OpMetadata } from './gen/ops.js';
 import { Op } from './gen/ops.js';
+import { compareBytes } from './order.js';
 import type { Platform } from './platform.js';
 
 export interface Marshalled {
@@ -70,5 +71,5 @@ export function seal(op: Op['op'], inputs: Input[], constraints: Constraints, pl
 
 /** A map whose keys are in the order Go sorts them (bytewise), for bytes that are always the same. */
 export function sortedMap<T>(entries: Iterable<readonly [string, T]>): Map<string, T> {
-	return new Map([...entries].sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b))));
+	return new Map([...entries].sort(([a], [b]) => compareBytes(a, b)));
 }

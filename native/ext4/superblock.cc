@@ -76,7 +76,7 @@ Geometry read_geometry(const unsigned char* super, uint64_t disk_size) {
   const uint64_t groups = (blocks - first + g.blocks_per_group - 1) / g.blocks_per_group;
   if (groups > kMaxGroups) bad("too many block groups");
   g.groups = static_cast<uint32_t>(groups);
-  g.table_offset = (uint64_t{first} + 1) * g.block_size;
+  g.table_offset = (kSuperblockOffset / g.block_size + 1) * g.block_size;  // the block after the superblock's
   return g;
 }
 

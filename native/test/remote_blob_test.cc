@@ -1,0 +1,287 @@
+#include "blob/remote_blob.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <random>
+#include <thread>
+
+#include "blob/fetch_manager.h"
+#include "error.h"
+
+namespace obd {
+namespace {
+
+namespace fs = std::filesystem;
+
+class TempDir {
+ public:
+  TempDir() {
+    std::string name = (fs::temp_directory_path() / "obd-blob-XXXXXX").string();
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    path_ = name;
+  }
+  ~TempDir() { fs::remove_all(path_); }
+  std::string path() const { return path_.string(); }
+
+ private:
+  fs::path path_;
+};
+
+std::string random_bytes(size_t size) {
+  std::mt19937 random(static_cast<unsigned>(size));
+  std::string bytes(size, '\0');
+  for (char& c : bytes) c = static_cast<char>(random());
+  return bytes;
+}
+
+// A registry with one blob, answering on a thread of its own.
+class FakeRegistry {
+ public:
+  explicit FakeRegistry(std::string content) : content_(std::move(content)) {}
+  ~FakeRegistry() {
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  FetchManager::Send send() {
+    return [this](const FetchRequest& request) {
+      const std::lock_guard lock(mutex_);
+      requests_.push_back(request);
+      if (!hold_) answer_later(request);
+    };
+  }
+  void hold() { hold_ = true; }
+  // Answers everything that was held, and what comes later at once.
+  void go_on() {
+    const std::lock_guard lock(mutex_);
+    hold_ = false;
+    for (const FetchRequest& request : requests_) answer_later(request);
+  }
+  std::vector<FetchRequest> requests() const {
+    const std::lock_guard lock(mutex_);
+    return requests_;
+  }
+  // What a request is answered with, instead of the truth.
+  std::function<void(FetchManager&, const FetchRequest&)> answer;
+  FetchManager* manager = nullptr;
+
+ private:
+  void answer_later(const FetchRequest& request) {
+    threads_.emplace_back([this, request] {
+      if (answer) return answer(*manager, request);
+      manager->complete(request.id, content_.substr(request.offset, request.length));
+    });
+  }
+
+  const std::string content_;
+  mutable std::mutex mutex_;
+  std::atomic<bool> hold_{false};
+  std::vector<FetchRequest> requests_;
+  std::vector<std::thread> threads_;
+};
+
+struct Fixture {
+  explicit Fixture(size_t size = 10 * kExtentSize + 1234)
+      : content(random_bytes(size)), registry(content), fetches(std::make_unique<FetchManager>(registry.send())) {
+    registry.manager = fetches.get();
+  }
+  std::shared_ptr<RemoteBlob> open() { return std::make_shared<RemoteBlob>("sha256:abc", content.size(), "{}", dir.path()); }
+  std::string file() const { return dir.path() + "/sha256-abc"; }
+
+  std::string read(RemoteBlob& blob, size_t count, uint64_t offset) {
+    std::string bytes(count, '\0');
+    for (;;) {
+      Misses misses;
+      if (blob.try_read(bytes.data(), count, offset, misses)) return bytes;
+      fetches->wait_local(misses);
+    }
+  }
+
+  TempDir dir;
+  const std::string content;
+  FakeRegistry registry;
+  std::unique_ptr<FetchManager> fetches;
+};
+
+TEST_CASE("a remote blob reads as its content, fetching each extent once") {
+  Fixture f;
+  const auto blob = f.open();
+  CHECK(f.read(*blob, 100, 7) == f.content.substr(7, 100));
+  CHECK(f.registry.requests().size() == 1);
+  CHECK(f.read(*blob, kExtentSize - 200, 100) == f.content.substr(100, kExtentSize - 200));
+  CHECK(f.registry.requests().size() == 1);
+  CHECK(f.read(*blob, f.content.size(), 0) == f.content);
+  CHECK(f.registry.requests().size() == 2);  // the rest, in one piece
+  CHECK(f.fetches->fetched().at("sha256:abc") == f.content.size());
+  CHECK_THROWS_AS(f.read(*blob, 2, f.content.size() - 1), FormatError);
+}
+
+TEST_CASE("what was fetched is there for whoever opens the blob next") {
+  Fixture f;
+  f.read(*f.open(), 5000, 3 * kExtentSize);
+  const auto again = f.open();
+  Misses misses;
+  std::string bytes(5000, '\0');
+  CHECK(again->try_read(bytes.data(), bytes.size(), 3 * kExtentSize, misses));
+  CHECK(bytes == f.content.substr(3 * kExtentSize, 5000));
+  CHECK_FALSE(again->try_read(bytes.data(), 10, 0, misses));
+}
+
+TEST_CASE("two openers of one blob see what either stores") {
+  Fixture f;
+  const auto one = f.open();
+  const auto two = f.open();
+  f.read(*one, 10, 0);
+  Misses misses;
+  char byte = 0;
+  CHECK(two->try_read(&byte, 1, 9, misses));
+  CHECK(byte == f.content[9]);
+}
+
+TEST_CASE("readers of the same missing bytes share one fetch") {
+  Fixture f;
+  const auto blob = f.open();
+  f.registry.hold();
+  std::vector<std::future<std::string>> readers;
+  for (int i = 0; i < 8; ++i) {
+    readers.push_back(std::async(std::launch::async, [&f, blob, i] { return f.read(*blob, 1000, 2 * kExtentSize + i); }));
+  }
+  while (f.registry.requests().empty()) std::this_thread::yield();
+  f.registry.go_on();
+  for (int i = 0; i < 8; ++i) CHECK(readers[i].get() == f.content.substr(2 * kExtentSize + i, 1000));
+  CHECK(f.registry.requests().size() == 1);
+}
+
+TEST_CASE("neighbours go out together up to 4 MiB, and only so many requests at once") {
+  Fixture f(100 << 20);
+  const auto blob = f.open();
+  f.registry.hold();
+  auto reader = std::async(std::launch::async, [&] { return f.read(*blob, f.content.size(), 0); });
+  while (f.registry.requests().size() < 16) std::this_thread::yield();
+  for (const FetchRequest& request : f.registry.requests()) CHECK(request.length == 4 << 20);
+  f.registry.go_on();
+  CHECK(reader.get() == f.content);
+  CHECK(f.registry.requests().size() == 25);
+}
+
+TEST_CASE("a failed fetch is an error for its readers, and the next reader tries again") {
+  Fixture f;
+  const auto blob = f.open();
+  f.registry.answer = [](FetchManager& manager, const FetchRequest& request) { manager.fail(request.id, "no route"); };
+  try {
+    f.read(*blob, 10, kExtentSize);
+    FAIL("no error");
+  } catch (const FetchError& e) {
+    CHECK(e.digest == "sha256:abc");
+    CHECK(e.offset == kExtentSize);
+    CHECK(std::string(e.what()) == "sha256:abc: bytes 65536 to 131071: no route");
+  }
+  f.registry.answer = nullptr;
+  CHECK(f.read(*blob, 10, kExtentSize) == f.content.substr(kExtentSize, 10));
+}
+
+TEST_CASE("an answer of the wrong length is an error, and answers nobody asked for are ignored") {
+  Fixture f;
+  const auto blob = f.open();
+  f.registry.answer = [](FetchManager& manager, const FetchRequest& request) { manager.complete(request.id, "short"); };
+  CHECK_THROWS_WITH_AS(f.read(*blob, 10, 0), doctest::Contains("got 5 bytes instead of 65536"), FetchError);
+  f.fetches->complete(4711, "what");
+  f.fetches->fail(4711, "what");
+  f.registry.answer = [&](FetchManager& manager, const FetchRequest& request) {
+    manager.complete(request.id, f.content.substr(request.offset, request.length));
+    manager.complete(request.id, std::string(request.length, 'x'));
+    manager.fail(request.id, "twice");
+  };
+  CHECK(f.read(*blob, 10, 0) == f.content.substr(0, 10));
+}
+
+TEST_CASE("the end of the manager fails what is under way") {
+  Fixture f;
+  const auto blob = f.open();
+  f.registry.hold();
+  std::promise<std::string> message;
+  Misses misses;
+  char byte = 0;
+  REQUIRE_FALSE(blob->try_read(&byte, 1, 0, misses));
+  f.fetches->when_local(misses, [&](std::exception_ptr error) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const std::exception& e) {
+      message.set_value(e.what());
+    }
+  });
+  f.fetches.reset();
+  CHECK(message.get_future().get().find("ending") != std::string::npos);
+}
+
+TEST_CASE("distrusted bytes are fetched again once") {
+  Fixture f;
+  const auto blob = f.open();
+  f.read(*blob, 10, 0);
+  Misses misses;
+  CHECK(blob->distrust(5, 3, misses));
+  REQUIRE(misses.size() == 1);
+  CHECK(misses[0].extent == 0);
+  char byte = 0;
+  CHECK_FALSE(blob->try_read(&byte, 1, 0, misses));
+  f.read(*blob, 10, 0);
+  CHECK(f.registry.requests().size() == 2);
+  misses.clear();
+  CHECK_FALSE(blob->distrust(5, 3, misses));
+  CHECK(misses.empty());
+  CHECK_FALSE(blob->try_read(&byte, 1, 0, misses));  // wrong bytes do not stay
+}
+
+// Every way to spoil a byte of the file: the content must come out right, or be fetched again.
+TEST_CASE("a damaged cache file never gives wrong bytes") {
+  Fixture f(3 * kExtentSize + 100);
+  f.read(*f.open(), f.content.size(), 0);
+  const auto size = fs::file_size(f.file());
+  std::mt19937 random(5);
+  for (int round = 0; round < 60; ++round) {
+    {
+      std::fstream file(f.file(), std::ios::in | std::ios::out | std::ios::binary);
+      for (int n = 0; n < 5; ++n) {
+        // The table and the header as often as the data.
+        const uint64_t at = random() % (random() % 2 == 0 ? 8192 : size);
+        file.seekp(static_cast<std::streamoff>(at));
+        file.put(static_cast<char>(random()));
+      }
+    }
+    if (round % 7 == 0) fs::resize_file(f.file(), random() % size);
+    CHECK(f.read(*f.open(), f.content.size(), 0) == f.content);
+    CHECK(fs::file_size(f.file()) == size);
+  }
+}
+
+TEST_CASE("a file cut short under an open blob is noticed") {
+  Fixture f;
+  const auto blob = f.open();
+  f.read(*blob, f.content.size(), 0);
+  fs::resize_file(f.file(), 8192 + kExtentSize);
+  CHECK(f.read(*blob, f.content.size(), 0) == f.content);
+}
+
+TEST_CASE("a blob of another size under the same name replaces the entry") {
+  Fixture f;
+  f.read(*f.open(), 10, 0);
+  const RemoteBlob other("sha256:abc", 100, "{}", f.dir.path());
+  CHECK(other.size() == 100);
+  CHECK(fs::file_size(f.file()) == 8192 + 100);
+  for (const auto& entry : fs::directory_iterator(f.dir.path())) CHECK(entry.path().filename() == "sha256-abc");
+}
+
+TEST_CASE("an empty blob has nothing to fetch") {
+  Fixture f(0);
+  const auto blob = f.open();
+  CHECK(f.read(*blob, 0, 0).empty());
+  CHECK_THROWS_AS(f.read(*blob, 1, 0), FormatError);
+}
+
+}  // namespace
+}  // namespace obd

@@ -80,17 +80,23 @@ function checkDigest(reader: BlobReader, descriptor: Descriptor, verifier: Verif
 	});
 }
 
+/** A blob to read from; its size where it is known. */
+export interface BlobName {
+	readonly digest: string;
+	readonly size?: number;
+}
+
 /** Exactly `length` bytes from `offset`. */
-export async function readRange(reader: BlobReader, descriptor: Descriptor, offset: number, length: number): Promise<Buffer> {
-	if (offset < 0 || length < 0 || offset + length > descriptor.size) {
-		throw new RangeError(`bytes ${offset} to ${offset + length} are not all in ${reader.name}@${descriptor.digest}, which has ${descriptor.size}`);
+export async function readRange(reader: BlobReader, blob: BlobName, offset: number, length: number): Promise<Buffer> {
+	if (offset < 0 || length < 0 || (blob.size !== undefined && offset + length > blob.size)) {
+		throw new RangeError(`bytes ${offset} to ${offset + length} are not all in ${reader.name}@${blob.digest}, which has ${blob.size}`);
 	}
 	if (length === 0) return Buffer.alloc(0);
 	return retrying(reader.retry, reader.signal, async () => {
-		const response = await openAnywhere(reader, descriptor, offset, length);
+		const response = await openAnywhere(reader, blob, offset, length);
 		const result = Buffer.allocUnsafe(length);
 		let filled = 0;
-		for await (const chunk of bodyFrom(response, descriptor, offset)) {
+		for await (const chunk of bodyFrom(response, blob, offset)) {
 			result.set(chunk.subarray(0, length - filled), filled);
 			filled += Math.min(chunk.length, length - filled);
 			if (filled === length) return result;
@@ -100,11 +106,11 @@ export async function readRange(reader: BlobReader, descriptor: Descriptor, offs
 }
 
 /** An answer with the blob from `offset` on, of the first host that has it. */
-async function openAnywhere(reader: BlobReader, descriptor: Descriptor, offset: number, length?: number): Promise<HttpResponse> {
+async function openAnywhere(reader: BlobReader, blob: BlobName, offset: number, length?: number): Promise<HttpResponse> {
 	let lastError: unknown;
 	for (const [i, endpoint] of reader.endpoints.entries()) {
 		try {
-			return await openOn(reader, endpoint, descriptor, offset, length);
+			return await openOn(reader, endpoint, blob, offset, length);
 		} catch (error) {
 			reader.signal?.throwIfAborted();
 			lastError = error;
@@ -114,16 +120,16 @@ async function openAnywhere(reader: BlobReader, descriptor: Descriptor, offset: 
 	throw lastError;
 }
 
-async function openOn(reader: BlobReader, endpoint: Endpoint, descriptor: Descriptor, offset: number, length?: number): Promise<HttpResponse> {
-	const whole = offset === 0 && (length === undefined || length === descriptor.size);
+async function openOn(reader: BlobReader, endpoint: Endpoint, blob: BlobName, offset: number, length?: number): Promise<HttpResponse> {
+	const whole = offset === 0 && (length === undefined || length === blob.size);
 	const headers = { 'accept-encoding': 'identity', ...(!whole && { range: rangeHeader(offset, length) }) };
-	const response = await openDirect(reader, endpoint, descriptor.digest, headers) ?? await reader.open(endpoint, descriptor.digest, headers);
+	const response = await openDirect(reader, endpoint, blob.digest, headers) ?? await reader.open(endpoint, blob.digest, headers);
 	if (response.status === 404) {
 		await discardBody(response);
-		throw new RegistryError(`${reader.name}@${descriptor.digest}: not found`, { ...asked(response.method, response.url), kind: 'not-found', status: 404 });
+		throw new RegistryError(`${reader.name}@${blob.digest}: not found`, { ...asked(response.method, response.url), kind: 'not-found', status: 404 });
 	}
 	if (response.status !== 200 && response.status !== 206) throw await refusal('pull', response);
-	if (response.url.host !== endpoint.host) reader.redirects.set(`${endpoint.host} ${descriptor.digest}`, response.url);
+	if (response.url.host !== endpoint.host) reader.redirects.set(`${endpoint.host} ${blob.digest}`, response.url);
 	return response;
 }
 
@@ -140,15 +146,15 @@ async function openDirect(reader: BlobReader, endpoint: Endpoint, digest: string
 }
 
 /** The chunks from `offset` on, whatever the answer starts with; an error when it ends early or goes too far. */
-async function* bodyFrom(response: HttpResponse, descriptor: Descriptor, offset: number): AsyncGenerator<Buffer> {
+async function* bodyFrom(response: HttpResponse, blob: BlobName, offset: number): AsyncGenerator<Buffer> {
 	let skip = 0;
 	try {
-		skip = bytesToSkip(response, offset, descriptor.size);
-		const end = contentEnd(response, descriptor.size);
+		skip = bytesToSkip(response, offset, blob.size);
+		const end = contentEnd(response, blob.size);
 		let position = offset - skip;
 		for await (const chunk of response.body as AsyncIterable<Buffer>) {
 			position += chunk.length;
-			if (position > descriptor.size) throw tooLong(response, descriptor);
+			if (blob.size !== undefined && position > blob.size) throw tooLong(response, blob.digest, blob.size);
 			if (skip >= chunk.length) skip -= chunk.length;
 			else {
 				yield skip === 0 ? chunk : chunk.subarray(skip);
@@ -163,10 +169,10 @@ async function* bodyFrom(response: HttpResponse, descriptor: Descriptor, offset:
 	}
 }
 
-/** Where the answer's body ought to end, in bytes of the blob. */
-function contentEnd(response: HttpResponse, size: number): number {
+/** Where the answer's body ought to end, in bytes of the blob; 0 when nobody knows. */
+function contentEnd(response: HttpResponse, size: number | undefined): number {
 	const end = /^bytes [0-9]+-([0-9]+)\//.exec(response.headers['content-range'] ?? '')?.[1];
-	return response.status === 206 && end !== undefined ? Math.min(Number(end) + 1, size) : size;
+	return response.status === 206 && end !== undefined ? Math.min(Number(end) + 1, size ?? Infinity) : size ?? 0;
 }
 
 function isConnectionError(error: unknown): boolean {
@@ -179,8 +185,8 @@ function cutError(response: HttpResponse, position: number, end: number): Regist
 	});
 }
 
-function tooLong(response: HttpResponse, descriptor: Descriptor): RegistryError {
-	return new RegistryError(`${response.method} ${response.url.origin}${response.url.pathname}: more than the ${descriptor.size} bytes of ${descriptor.digest}`, {
+function tooLong(response: HttpResponse, digest: string, size: number): RegistryError {
+	return new RegistryError(`${response.method} ${response.url.origin}${response.url.pathname}: more than the ${size} bytes of ${digest}`, {
 		...asked(response.method, response.url), kind: 'content',
 	});
 }

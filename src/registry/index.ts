@@ -5,6 +5,7 @@ export * from './client.js';
 export * from './credentials.js';
 export * from './errors.js';
 export * from './hosts.js';
+export * from './lazy.js';
 export * from './push.js';
 export * from './repository.js';
 export * from './retry.js';

@@ -5,7 +5,7 @@ import {
 	detectMediaType, digestOf, isDigest, isIndexType, isManifestType, maxManifestSize, mediaTypes, validateDigest, Verifier,
 	type Descriptor, type Document,
 } from '../image/index.js';
-import { readBlob, readRange, RedirectCache, type BlobReader } from './blob-read.js';
+import { readBlob, readRange, RedirectCache, type BlobName, type BlobReader } from './blob-read.js';
 import { downloadBlob } from './download.js';
 import type { Endpoint, EndpointRequest } from './endpoint.js';
 import { asked, isRegistryError, RegistryError } from './errors.js';
@@ -154,8 +154,8 @@ export class Repository {
 	 * Exactly `length` bytes of a blob from `offset`, for lazy reading. Not verified: a part has no digest.
 	 * A server that ignores ranges is read up to the end of the part.
 	 */
-	readRange(descriptor: Descriptor, offset: number, length: number, options: ReadOptions = {}): Promise<Buffer> {
-		return readRange(this.#reader(options.signal), descriptor, offset, length);
+	readRange(blob: BlobName, offset: number, length: number, options: { readonly signal?: AbortSignal } = {}): Promise<Buffer> {
+		return readRange(this.#reader(options.signal), blob, offset, length);
 	}
 
 	/**

@@ -1,6 +1,7 @@
 // Asking again: exponential backoff with jitter, as long as the registry wants, never for ever.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isRegistryError } from './errors.js';
+import { isTimeout } from './transport.js';
 
 export interface RetryPolicy {
 	/** Requests in all, the first included. */
@@ -13,6 +14,9 @@ export interface RetryPolicy {
 	readonly maxTotal: number;
 }
 
+/** For reads that somebody waits for inside the kernel: as long as the signal lets us. */
+export const endlessRetryPolicy: RetryPolicy = { attempts: Infinity, firstDelay: 200, maxDelay: 5_000, maxTotal: Infinity };
+
 export const defaultRetryPolicy: RetryPolicy = { attempts: 6, firstDelay: 200, maxDelay: 5_000, maxTotal: 30_000 };
 
 /** The waits of one operation. */
@@ -22,18 +26,21 @@ export class Backoff {
 
 	constructor(private readonly policy: RetryPolicy, private readonly signal?: AbortSignal) {}
 
-	/** Waits before the next try; throws `error` when there is none. */
+	/** Waits before the next try; throws `error` when there is none. Cancelled by a time limit, it says what failed until then. */
 	async wait(error: unknown): Promise<void> {
-		this.signal?.throwIfAborted();
+		this.#checkSignal(error);
 		if (!isRegistryError(error) || !error.retryable || this.#attempt >= this.policy.attempts) throw error;
 		const delay = Math.max(this.#ownDelay(), error.retryAfter ?? 0);
 		if (this.#waited + delay > this.policy.maxTotal) throw error;
 		this.#attempt++;
 		this.#waited += delay;
-		await sleep(delay, undefined, this.signal === undefined ? {} : { signal: this.signal }).catch((reason: unknown) => {
-			this.signal?.throwIfAborted();
-			throw reason;
-		});
+		await sleep(delay, undefined, this.signal === undefined ? {} : { signal: this.signal }).catch(() => this.#checkSignal(error));
+	}
+
+	#checkSignal(error: unknown): void {
+		if (this.signal?.aborted !== true) return;
+		if (!isTimeout(this.signal) || !isRegistryError(error)) throw this.signal.reason;
+		throw error.withMessage(`${error.message} (given up after ${this.#attempt} ${this.#attempt === 1 ? 'attempt' : 'attempts'}: out of time)`);
 	}
 
 	/** Half fixed, half random: clients that failed together do not come back together. */

@@ -1,5 +1,6 @@
 // One HTTP request and its answer: keep-alive connections, timeouts, cancellation. No retries, no
 // authentication, no redirects: those are the endpoint's.
+import { setMaxListeners } from 'node:events';
 import { readFileSync } from 'node:fs';
 import http, { type IncomingHttpHeaders, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http';
 import type https from 'node:https';
@@ -49,6 +50,8 @@ export class Transport {
 	/** Sends a request; resolves with the answer's head whatever its status. The caller consumes the body. */
 	async send(request: HttpRequest): Promise<HttpResponse> {
 		request.signal?.throwIfAborted();
+		// One signal stops all requests of a build; that many listeners are no leak.
+		if (request.signal !== undefined) setMaxListeners(0, request.signal);
 		const { url } = request;
 		const client = url.protocol === 'https:' ? await import('node:https') : http;
 		const agent = url.protocol === 'https:' ? await this.#httpsAgent(request.tls ?? {}) : this.#http;
@@ -63,7 +66,8 @@ export class Transport {
 			outgoing.on('error', (error) => {
 				stopSending.abort();
 				request.signal?.removeEventListener('abort', abort);
-				reject(request.signal?.aborted === true ? request.signal.reason : networkError(request.method, url, error, outgoing.reusedSocket));
+				const cancelled = request.signal?.aborted === true && !isTimeout(request.signal);
+				reject(cancelled ? request.signal.reason : networkError(request.method, url, error, outgoing.reusedSocket));
 			});
 			outgoing.on('response', (incoming) => {
 				// An answer before the end of the body is a refusal: what is left need not be sent.
@@ -151,6 +155,11 @@ function drained(outgoing: http.ClientRequest, stop: AbortSignal): Promise<void>
 		stop.addEventListener('abort', done, { once: true });
 		if (stop.aborted) done();
 	});
+}
+
+/** Whether a signal was fired by a time limit, not by somebody who no longer wants the result. */
+export function isTimeout(signal: AbortSignal): boolean {
+	return signal.aborted && (signal.reason as Error | undefined)?.name === 'TimeoutError';
 }
 
 /** A failed connection as a registry error. */

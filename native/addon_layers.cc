@@ -144,7 +144,7 @@ Napi::Value flatten_js(const Napi::CallbackInfo& info) {
       });
 }
 
-// commitLayer({path, index?}, out, {uuid?, parentUuid?, userTag?, compress?, tar?, algorithm?, blockSize?, threads?})
+// commitLayerFile({path, index?}, out, {uuid?, parentUuid?, userTag?, compress?, tar?, algorithm?, blockSize?, threads?})
 Napi::Value commit_layer_js(const Napi::CallbackInfo& info) {
   const auto js = info[2].As<Napi::Object>();
   CommitOptions options;
@@ -192,7 +192,7 @@ Napi::Value decompress_file_js(const Napi::CallbackInfo& info) {
 void export_layers(Napi::Env env, Napi::Object exports) {
   exports.Set("inspectLayer", Napi::Function::New(env, inspect_layer_js));
   exports.Set("flatten", Napi::Function::New(env, flatten_js));
-  exports.Set("commitLayer", Napi::Function::New(env, commit_layer_js));
+  exports.Set("commitLayerFile", Napi::Function::New(env, commit_layer_js));
   exports.Set("compressFile", Napi::Function::New(env, compress_file_js));
   exports.Set("decompressFile", Napi::Function::New(env, decompress_file_js));
 }

@@ -121,7 +121,7 @@ interface NativeLayerFiles {
 interface LayersAddon {
 	inspectLayer(layer: NativeLayerFiles, options: ThreadOptions): Promise<LayerReport>;
 	flatten(layers: readonly NativeLayerFiles[], out: string, options: ThreadOptions): Promise<FlattenResult>;
-	commitLayer(layer: NativeLayerFiles, out: string, options: CommitLayerOptions): Promise<CommittedFile>;
+	commitLayerFile(layer: NativeLayerFiles, out: string, options: CommitLayerOptions): Promise<CommittedFile>;
 	compressFile(from: string, to: string, options: ZFileOptions): Promise<number>;
 	decompressFile(from: string, to: string): Promise<number>;
 }
@@ -163,7 +163,7 @@ export async function flatten(layers: readonly LayerFile[], out: string, options
  *  byte (FORMATS.md 2.3). */
 export async function commitLayer(layer: LayerFile, out: string, options: CommitLayerOptions = {}): Promise<CommittedFile> {
 	check(options);
-	return addon().commitLayer(files(layer), out, options);
+	return addon().commitLayerFile(files(layer), out, options);
 }
 
 /** Compresses any file into a ZFile, as `overlaybd-zfile` does. Resolves with its size in bytes. */

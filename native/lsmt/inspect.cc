@@ -89,7 +89,7 @@ void check_blocks(ZFile& file, unsigned threads, LayerReport& report) {
   std::vector<std::pair<uint64_t, std::string>> bad;
   const uint64_t parts = (file.size() + kPart - 1) / kPart;
   for_each_parallel(parts, threads, [&](uint64_t part) {
-    const std::unique_ptr<char[]> buf(new char[kPart]);
+    thread_local const std::unique_ptr<char[]> buf(new char[kPart]);
     Misses none;
     auto read = [&](uint64_t offset, uint64_t count) {
       try {

@@ -206,7 +206,10 @@ std::shared_ptr<Blob> WritableLayer::data() const { return data_; }
 std::shared_ptr<const FrozenIndex> WritableLayer::index() const {
   if (!frozen_) throw std::logic_error(data_path_ + ": the index of a layer that is still written was asked for");
   std::unique_lock lock(mutex_);
-  if (!frozen_index_) frozen_index_ = std::make_shared<FrozenIndex>(map_.segments());
+  if (!frozen_index_) {
+    frozen_index_ = std::make_shared<FrozenIndex>(map_.segments());
+    map_ = MutableIndex();
+  }
   return frozen_index_;
 }
 
@@ -286,12 +289,16 @@ void WritableLayer::freeze() {
 
 void WritableLayer::for_each(uint64_t begin, uint64_t end, const std::function<void(const Segment&)>& visit) const {
   std::shared_lock lock(mutex_);
-  map_.for_each(begin, end, visit);
+  if (frozen_index_) {
+    frozen_index_->for_each(begin, end, visit);
+  } else {
+    map_.for_each(begin, end, visit);
+  }
 }
 
 size_t WritableLayer::segments() const {
   std::shared_lock lock(mutex_);
-  return map_.size();
+  return frozen_index_ ? frozen_index_->size() : map_.size();
 }
 
 uint64_t WritableLayer::records() const {

@@ -86,7 +86,7 @@ class WritableLayer : public Layer {
   std::atomic<bool> frozen_{false};
 
   mutable std::shared_mutex mutex_;  // everything below
-  MutableIndex map_;
+  mutable MutableIndex map_;         // until frozen_index_ takes its place
   std::vector<Segment> pending_;     // not in the index file yet; the last one may still grow
   uint64_t index_tail_ = kLsmtHeaderSize;
   mutable std::shared_ptr<const FrozenIndex> frozen_index_;

@@ -2,6 +2,7 @@
 // kill, commits, readers and writers at the same time.
 #include <doctest/doctest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -232,6 +233,38 @@ TEST_CASE("a stack refuses what cannot be") {
   } catch (const std::system_error& e) {
     CHECK(e.code().value() == EROFS);
   }
+}
+
+TEST_CASE("a full disk fails the write, and what was written before stays") {
+  TempDir dir;
+  Stack stack({}, new_layer(dir, "top"));
+  const std::string bytes(64 << 10, 'f');
+  std::string model(kDisk, '\0');
+  stack.write(bytes.data(), bytes.size(), 0);
+  model.replace(0, bytes.size(), bytes);
+  // As good as a full disk: no file may grow beyond this.
+  rlimit before;
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  ::signal(SIGXFSZ, SIG_IGN);
+  rlimit small = before;
+  small.rlim_cur = 100000;
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  CHECK_THROWS_AS(stack.write(bytes.data(), bytes.size(), 4096), std::system_error);
+  CHECK(read_all(stack) == model);
+  const std::shared_ptr<WritableLayer> full = stack.top();
+  full->freeze();
+  CommitOptions options;
+  options.zfile->threads = 2;
+  small.rlim_cur = 1000;
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  CHECK_THROWS_AS(commit(*full, options, dir.file("out")), std::system_error);
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  ::signal(SIGXFSZ, SIG_DFL);
+  CHECK(::access(dir.file("out").c_str(), F_OK) != 0);
+  CHECK(::access(dir.file("out.tmp").c_str(), F_OK) != 0);
+  commit(*full, options, dir.file("out"));
+  Stack committed({open_sealed(dir.file("out"))}, nullptr);
+  CHECK(read_all(committed) == model);
 }
 
 TEST_CASE("readers, writers and live seals at the same time") {

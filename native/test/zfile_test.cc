@@ -8,6 +8,7 @@
 #include "blob/new_file.h"
 #include "error.h"
 #include "layer_support.h"
+#include "zfile/codec.h"
 #include "zfile/crc32c.h"
 #include "zfile/jump_table.h"
 #include "zfile/payload.h"
@@ -92,6 +93,34 @@ TEST_CASE("any range of a ZFile reads as in the plain file") {
       CHECK_THROWS_AS(file->try_read(whole.data(), 1, UINT64_MAX, none), FormatError);
     }
   }
+}
+
+TEST_CASE("a ZFile without block checksums is read") {
+  const std::string plain(6000, 'a');
+  std::string bytes(512, '\0');
+  std::string index;
+  for (size_t at = 0; at < plain.size(); at += 4096) {
+    const size_t n = std::min<size_t>(4096, plain.size() - at);
+    std::string stored(compress_bound(ZFileAlgorithm::lz4, n), '\0');
+    const auto length = static_cast<uint32_t>(
+        thread_codec(ZFileAlgorithm::lz4).compress(plain.data() + at, n, stored.data(), stored.size()));
+    bytes.append(stored, 0, length);
+    index.append(reinterpret_cast<const char*>(&length), sizeof length);
+  }
+  ZFileHeader h;
+  h.flags = ZFileHeader::kIsHeader | ZFileHeader::kDataFile | ZFileHeader::kCompleted;
+  h.index_offset = bytes.size();
+  h.block_count = 2;
+  h.original_size = plain.size();
+  h.verify = 0;
+  encode_zfile_header(h, bytes.data());
+  std::shared_ptr<ZFile> file;
+  Misses none;
+  ZFile::try_open(std::make_shared<MemoryBlob>(bytes + index + std::string(512, '\0')), file, none);
+  REQUIRE(bool(file));
+  std::string out(plain.size(), 'x');
+  CHECK(file->try_read(out.data(), out.size(), 0, none));
+  CHECK(out == plain);
 }
 
 TEST_CASE("the number of threads changes nothing in the file") {

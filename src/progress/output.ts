@@ -1,6 +1,7 @@
 // A file descriptor that is written to without ever waiting: a terminal that was stopped with Ctrl-S or a
 // pipe whose reader is slow must not stop the build. Node's own stderr blocks in these cases.
-import { constants, fstatSync, openSync, writeSync } from 'node:fs';
+import { constants, fstatSync, openSync, writeSync, type Stats } from 'node:fs';
+import { Socket } from 'node:net';
 
 export interface Output {
 	write(data: string | Uint8Array): void;
@@ -18,17 +19,52 @@ const retryInterval = 20;
  * (EPIPE) everything is dropped silently.
  */
 export function openOutput(fd: number): Output {
-	return new DescriptorOutput(nonBlocking(fd));
+	const stats = statsOf(fd);
+	if (stats?.isSocket()) return new SocketOutput(fd);
+	const mayWait = stats !== undefined && (stats.isFIFO() || stats.isCharacterDevice());
+	return new DescriptorOutput(mayWait ? nonBlocking(fd) : fd);
+}
+
+function statsOf(fd: number): Stats | undefined {
+	try {
+		return fstatSync(fd);
+	} catch {
+		return undefined;
+	}
 }
 
 /** A descriptor of our own for the same pipe or terminal: O_NONBLOCK on the inherited one would hit others. */
 function nonBlocking(fd: number): number {
 	try {
-		const stats = fstatSync(fd);
-		if (!stats.isFIFO() && !stats.isCharacterDevice()) return fd;
 		return openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
 	} catch {
 		return fd;
+	}
+}
+
+/** A socket cannot be opened again, but Node's own streams do not wait for sockets. */
+class SocketOutput implements Output {
+	readonly #socket: Socket;
+
+	constructor(fd: number) {
+		this.#socket = new Socket({ fd, readable: false, writable: true });
+		this.#socket.on('error', () => { this.#socket.destroy(); });
+	}
+
+	get pending(): number {
+		return this.#socket.destroyed ? 0 : this.#socket.writableLength;
+	}
+
+	write(data: string | Uint8Array): void {
+		if (!this.#socket.destroyed && data.length > 0) this.#socket.write(data);
+	}
+
+	flush(): Promise<void> {
+		if (this.pending === 0) return Promise.resolve();
+		return new Promise((resolve) => {
+			this.#socket.once('close', resolve);
+			this.#socket.write('', () => { resolve(); });
+		});
 	}
 }
 

@@ -14,6 +14,11 @@ function distance(a: string, b: string): number {
 	return previous[b.length] ?? 0;
 }
 
+/** Whether two words differ only in the order of their letters, which is how most are mistyped. */
+function isAnagram(a: string, b: string): boolean {
+	return a.length === b.length && [...a].sort().join('') === [...b].sort().join('');
+}
+
 /** The option fewer than three edits away from `value`; undefined when there is none or `value` is itself an option. */
 export function suggest(value: string, options: Iterable<string>, caseSensitive: boolean): string | undefined {
 	const wanted = caseSensitive ? value : value.toLowerCase();
@@ -22,8 +27,8 @@ export function suggest(value: string, options: Iterable<string>, caseSensitive:
 	for (const name of options) {
 		const option = caseSensitive ? name : name.toLowerCase();
 		if (option === wanted) return undefined;
-		const edits = Math.abs(option.length - wanted.length) < best ? distance(wanted, option) : best;
-		if (edits >= best) continue;
+		const edits = Math.abs(option.length - wanted.length) <= best ? distance(wanted, option) : best + 1;
+		if (edits > best || (edits === best && !(best < 3 && isAnagram(option, wanted)))) continue;
 		best = edits;
 		match = caseSensitive || value === value.toLowerCase() ? option : value === value.toUpperCase() ? option.toUpperCase() : option;
 	}

@@ -1,7 +1,7 @@
 // Reading a definition that came from anywhere into a graph that can be walked without further checks.
 import { digestOf } from './digest.js';
-import type { Definition, FileAction, Location, OpMetadata, SourceInfo } from './gen/ops.js';
-import { Op, OpMetadata as OpMetadataCodec } from './gen/ops.js';
+import type { Definition, FileAction, Location, Mount, OpMetadata, SourceInfo } from './gen/ops.js';
+import { MountType, Op, OpMetadata as OpMetadataCodec } from './gen/ops.js';
 
 export interface Edge {
 	readonly vertex: Vertex;
@@ -124,10 +124,15 @@ function makeVertex(entry: Decoded, vertices: ReadonlyMap<string, Vertex>, defin
 	};
 }
 
+/** Outputs of the mounts that have one. Clients leave `output` of secrets and ssh sockets at 0: it means nothing there. */
+function mountOutputs(mounts: readonly Mount[]): number[] {
+	return mounts.filter((mount) => mount.mountType === MountType.BIND && mount.output !== -1).map((mount) => mount.output);
+}
+
 /** How many outputs an operation has. A file op has as many as the highest its actions give; the others one. */
 function outputCount(kind: Vertex['kind']): number {
 	switch (kind.$case) {
-		case 'exec': return Math.max(...kind.exec.mounts.map((mount) => mount.output)) + 1;
+		case 'exec': return Math.max(-1, ...mountOutputs(kind.exec.mounts)) + 1;
 		case 'file': return Math.max(...kind.file.actions.map((action) => action.output)) + 1;
 		case 'passthrough': return kind.passthrough.outputs.length;
 		default: return 1;
@@ -147,7 +152,7 @@ function check(kind: Vertex['kind'], count: number): string | undefined {
 			if (meta.cwd === '') return 'working directory is required';
 			if (mounts.length === 0) return 'no mounts';
 			if (!mounts.some((mount) => mount.dest === '/')) return 'no rootfs';
-			const outputs = mounts.map((mount) => mount.output).filter((output) => output !== -1).sort((a, b) => a - b);
+			const outputs = mountOutputs(mounts).sort((a, b) => a - b);
 			if (outputs.some((output, i) => output !== i)) return `outputs of its mounts are ${outputs.join(', ')}`;
 			return firstOf(mounts, (mount) => input(mount.input));
 		}

@@ -61,7 +61,7 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 	}
 
 	async solve(definition: Definition): Promise<Reference | undefined> {
-		const edge = solverGraph(definition, this.builder.worker);
+		const edge = solverGraph(definition, this.builder.worker, this.request.allow);
 		if (!edge) return undefined;
 		return fileReference(this.builder.worker, await this.#job.solve(edge), this.signal);
 	}
@@ -105,7 +105,7 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 	}
 
 	async #snapshot(definition: Definition): Promise<Snapshot> {
-		const edge = solverGraph(definition, this.builder.worker);
+		const edge = solverGraph(definition, this.builder.worker, this.request.allow);
 		if (!edge) return scratch;
 		const result = asOpResult(await this.#job.solve(edge));
 		if (result.kind !== 'snapshot') throw new Error('the result of the build is a directory of the client, not a file system');

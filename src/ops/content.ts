@@ -31,11 +31,29 @@ export async function withTree<T>(worker: Worker, result: Result, signal: AbortS
 /** The input key for ops that take just these selections; without selections, the whole input by definition. */
 export function contentKey(worker: Worker, selections: readonly Selection[]): InputKey {
 	if (selections.length === 0) return {};
+	// Of several that are missing BuildKit names the last by path, so that one is looked for first.
+	const ordered = [...selections].sort((a, b) => compare(b.path ?? '', a.path ?? ''));
+	const selector = JSON.stringify(ordered);
 	return {
-		selector: JSON.stringify(selections),
+		selector,
 		content: (result, signal) => withTree(worker, result, signal, async ({ tree }) => {
-			const digests = await tree.checksums(selections, { signal });
-			return `sha256:${createHash('sha256').update(digests.join('\n')).digest('hex')}`;
+			try {
+				const digests = await tree.checksums(ordered, { signal });
+				return `sha256:${createHash('sha256').update(digests.join('\n')).digest('hex')}`;
+			} catch (error) {
+				signal.throwIfAborted();
+				throw new Error(`failed to compute cache key: failed to calculate checksum of ref ${refId(selector)}: ${(error as Error).message}`, { cause: error });
+			}
 		}),
 	};
+}
+
+function compare(a: string, b: string): number {
+	return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** What stands where BuildKit's message has the ids of a worker and a snapshot. */
+function refId(selector: string): string {
+	const id = createHash('sha256').update(selector).digest('hex').slice(0, 25);
+	return `obd::${id}`;
 }

@@ -140,7 +140,6 @@ class FileOpExecution {
 
 	/** Root of a reference for reading; views stay open until the op ends. */
 	async #rootOf(ref: number, target: WritableMount): Promise<string> {
-		if (ref < 0) throw new Error('invalid missing user mount');
 		const input = this.inputs[ref];
 		if (input) {
 			const result = asOpResult(input);

@@ -6,7 +6,7 @@ import { MountType, pb } from '../llb/index.js';
 import { runFileActions, type FileTree } from '../native/files.js';
 import type { ContainerMount } from '../runtime/index.js';
 import type { BuildSession } from '../session/index.js';
-import { scratch, type Snapshot, type WritableMount } from '../snapshot/index.js';
+import { scratch, sealedLayers, type Snapshot, type WritableMount } from '../snapshot/index.js';
 import type { OpContext, Result } from '../solver/index.js';
 import { CacheMount } from './cache-mount.js';
 import { withTree } from './content.js';
@@ -144,9 +144,9 @@ export class PreparedMounts {
 	async #addCache(mount: pb.Mount, destination: string): Promise<void> {
 		if (!mount.cacheOpt) throw new Error('missing cache mount options');
 		const { ID, sharing } = mount.cacheOpt;
-		const cache = await CacheMount.take(this.worker.cacheMountDir, ID, pb.CacheSharingOpt[sharing] as 'SHARED' | 'PRIVATE' | 'LOCKED', this.context.signal);
-		this.#release.push(() => cache.release());
 		const input = this.#input(mount);
+		const cache = await CacheMount.take(this.worker.cacheMountDir, input ? `${ID}:${await identityOf(input)}` : ID, pb.CacheSharingOpt[sharing] as 'SHARED' | 'PRIVATE' | 'LOCKED', this.context.signal);
+		this.#release.push(() => cache.release());
 		// A new cache directory starts as a copy of its `from`.
 		if (cache.fresh && input) await withTree(this.worker, input, this.context.signal, ({ tree }) => this.#copyTree(tree, cache.path));
 		if (mount.output !== -1 && input) this.#outputs.push({ output: mount.output, source: this.#snapshotOf(mount) });
@@ -190,4 +190,11 @@ export class PreparedMounts {
 		this.#release.push(() => socket.close());
 		this.mounts.push({ destination, source: socket.path, type: 'bind', options: ['rbind'] });
 	}
+}
+
+/** Caches that start from different contents are different caches, whatever their id. */
+async function identityOf(input: Result): Promise<string> {
+	const result = asOpResult(input);
+	if (result.kind === 'directory') return result.root;
+	return (await sealedLayers(result.snapshot)).map((layer) => layer.digest).join(',');
 }

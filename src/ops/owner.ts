@@ -40,6 +40,7 @@ async function resolve(option: pb.UserOpt | undefined, file: '/etc/passwd' | '/e
 	if (!option?.user) return undefined;
 	if (option.user.$case === 'byID') return { id: option.user.byID };
 	const { name, input } = option.user.byName;
+	if (input < 0) throw new Error(`invalid user index: ${input}`);
 	const text = await readUserFile(await rootOf(input), file);
 	for (const line of text.split('\n')) {
 		const fields = line.trim().split(':');

@@ -2,7 +2,7 @@
 // the cache or runs its op, and stops when the last build that wanted it has gone.
 import { createHash } from 'node:crypto';
 import { CanceledError, VertexError, isCanceled } from './error.js';
-import type { CacheMap, CacheRecord, OpContext, Result, ResultCache, SolverVertex } from './op.js';
+import type { CacheMap, CacheRecord, OpContext, Result, ResultCache, SolverEdge, SolverVertex } from './op.js';
 import { VertexReporter } from './reporter.js';
 
 /** A vertex's cache identity, found without running it where possible. */
@@ -13,6 +13,12 @@ interface Identity {
 	readonly cached?: readonly Result[];
 	/** Keys to store the results under after a run. */
 	readonly storeKeys: readonly string[];
+}
+
+interface InputIdentity {
+	readonly key: string | undefined;
+	/** Digest of what the op takes from the input, where that was needed already. */
+	readonly content: string | undefined;
 }
 
 /** What a run needs of the solver that owns it. */
@@ -92,11 +98,11 @@ export class VertexRun<Session> {
 	}
 
 	async #identify(): Promise<Identity> {
-		const { vertex, host } = this;
-		const [map, inputs] = await Promise.all([
-			vertex.op.cacheMap(this.#context()),
-			Promise.all(vertex.inputs.map((edge) => host.runOf(edge.vertex).identity())),
-		]);
+		const { vertex } = this;
+		const mapping = vertex.op.cacheMap(this.#context());
+		mapping.catch(() => undefined); // seen below; an input may fail first
+		const inputs = await Promise.all(vertex.inputs.map((edge, i) => this.#identifyInput(edge, mapping, i)));
+		const map = await mapping;
 		if (map.digest === undefined) return { key: undefined, storeKeys: [] };
 
 		const storeKeys: string[] = [];
@@ -121,14 +127,27 @@ export class VertexRun<Session> {
 		return { key: vertex.ignoreCache ? hash('nocache', key, String(Date.now()), String(Math.random())) : key, storeKeys };
 	}
 
-	async #contentKey(digest: string, map: CacheMap, inputs: readonly Identity[]): Promise<string> {
+	/** An input's identity, and at once the content that stands for one that has none: no need to wait for the other inputs. */
+	async #identifyInput(edge: SolverEdge<Session>, mapping: Promise<CacheMap>, index: number): Promise<InputIdentity> {
+		const [map, { key }] = await Promise.all([mapping, this.host.runOf(edge.vertex).identity()]);
+		const content = key === undefined ? await this.#content(edge, map, index) : undefined;
+		return { key, content };
+	}
+
+	async #contentKey(digest: string, map: CacheMap, inputs: readonly InputIdentity[]): Promise<string> {
 		const parts = await Promise.all(this.vertex.inputs.map(async (edge, i) => {
-			const content = map.inputs[i]?.content;
-			if (!content) return inputs[i]?.key === undefined ? unstable() : `${inputs[i].key}#${edge.index}`;
-			const results = await this.host.runOf(edge.vertex).results();
-			return `content:${await content(output(results, edge.index), this.#abort.signal)}`;
+			const content = inputs[i]?.content ?? (await this.#content(edge, map, i));
+			return content === undefined ? `${inputs[i]?.key ?? unstable()}#${edge.index}` : `content:${content}`;
 		}));
 		return hash(digest, ...parts);
+	}
+
+	/** Digest of what the op takes from an input; undefined when the whole input counts. */
+	async #content(edge: SolverEdge<Session>, map: CacheMap, index: number): Promise<string | undefined> {
+		const content = map.inputs[index]?.content;
+		if (!content) return undefined;
+		const results = await this.host.runOf(edge.vertex).results();
+		return content(output(results, edge.index), this.#abort.signal);
 	}
 
 	async #lookup(key: string): Promise<Identity | undefined> {
@@ -175,7 +194,7 @@ export class VertexRun<Session> {
 }
 
 /** Key by definition; undefined when an input has no identity of its own. */
-function definitionKey<S>(digest: string, map: CacheMap, vertex: SolverVertex<S>, inputs: readonly Identity[]): string | undefined {
+function definitionKey<S>(digest: string, map: CacheMap, vertex: SolverVertex<S>, inputs: readonly InputIdentity[]): string | undefined {
 	const parts: string[] = [];
 	for (const [i, edge] of vertex.inputs.entries()) {
 		const key = inputs[i]?.key;

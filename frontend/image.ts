@@ -111,6 +111,11 @@ function check(where: string, object: Record<string, unknown>, kinds: Readonly<R
 	}
 }
 
+/** A time as Go writes it again once it has read it. */
+function goTime(text: string): string {
+	return text.replace(/(\.\d*?)0+(?=Z|[+-])/, '$1').replace(/\.(?=Z|[+-])/, '').replace(/[+-]00:00$/, 'Z');
+}
+
 /**
  * Reads an image config. Members BuildKit does not know are dropped, as it does.
  * @throws Error when it is no image config.
@@ -136,13 +141,14 @@ export function decodeImage(bytes: Uint8Array): Image {
 	});
 	check('rootfs.', rootfs, { type: 'string', diff_ids: 'strings' });
 	// Checked member by member above.
-	const image = structuredClone(value) as unknown as Partial<Image>;
+	const image = value as unknown as Partial<Image>;
 	return {
 		...image,
+		...(image.created ? { created: goTime(image.created) } : {}),
 		architecture: image.architecture ?? '',
 		os: image.os ?? '',
 		rootfs: { type: image.rootfs?.type ?? '', diff_ids: image.rootfs?.diff_ids ?? null },
-		history: image.history ?? [],
+		history: (image.history ?? []).map((entry) => (entry.created ? { ...entry, created: goTime(entry.created) } : entry)),
 		config: image.config ?? {},
 	};
 }

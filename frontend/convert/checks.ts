@@ -127,20 +127,34 @@ export function checkIgnoredSource(source: string, command: 'Copy' | 'Add', matc
 /** @throws LocationError when stages copy from each other in a circle. */
 export function checkCircles(stages: readonly StageState[]): void {
 	const done = new Set<StageState>();
-	const visit = (stage: StageState, path: ReadonlySet<StageState>, commands: readonly Command[]): readonly Command[] | undefined => {
-		if (done.has(stage)) return undefined;
-		done.add(stage);
-		const here = new Set([...path, stage]);
-		for (const [dep, command] of stage.deps) {
-			const next = [...commands, command];
-			if (here.has(dep)) return next;
-			const circle = visit(dep, here, next);
-			if (circle) return circle;
-		}
-		return undefined;
-	};
 	for (const stage of stages) {
-		const circle = visit(stage, new Set(), []);
+		const circle = findCircle(stage, done);
 		if (circle) throw new LocationError(`circular dependency detected on stage: ${stage.name}`, circle.map((command) => command.location));
 	}
+}
+
+/** Commands along the way from `start` into a circle, if there is one. Not recursive: a file may have thousands of stages. */
+function findCircle(start: StageState, done: Set<StageState>): Command[] | undefined {
+	if (done.has(start)) return undefined;
+	done.add(start);
+	const open = new Set([start]);
+	const commands: Command[] = [];
+	const stack = [{ stage: start, deps: [...start.deps], next: 0 }];
+	for (let top = stack.at(-1); top; top = stack.at(-1)) {
+		const entry = top.deps[top.next++];
+		if (!entry) {
+			open.delete(top.stage);
+			stack.pop();
+			commands.pop();
+			continue;
+		}
+		const [dep, command] = entry;
+		if (open.has(dep)) return [...commands, command];
+		if (done.has(dep)) continue;
+		done.add(dep);
+		open.add(dep);
+		commands.push(command);
+		stack.push({ stage: dep, deps: [...dep.deps], next: 0 });
+	}
+	return undefined;
 }

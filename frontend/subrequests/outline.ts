@@ -2,6 +2,7 @@
 import type { FrontendClient } from '../client.js';
 import { convert } from '../convert/convert.js';
 import type { StageState } from '../convert/stage.js';
+import { reachableFrom } from '../convert/stage.js';
 import type { Location } from '../errors.js';
 import { withSource } from '../errors.js';
 import { sourceInfo } from '../build.js';
@@ -32,16 +33,9 @@ export interface OutlineResult {
 	readonly data: Uint8Array;
 }
 
-/** The stage, its base, and all it copies from; a stage may come more than once. */
-function* lineage(stage: StageState): Generator<StageState> {
-	yield stage;
-	if (stage.base) yield* lineage(stage.base);
-	for (const dep of stage.deps.keys()) yield* lineage(dep);
-}
-
 function collect<T extends { readonly name: string; readonly location: Location }>(target: StageState, of: (stage: StageState) => readonly T[]): T[] {
 	const found = new Map<string, T>();
-	for (const stage of lineage(target)) {
+	for (const stage of reachableFrom(target)) {
 		for (const item of of(stage)) if (!found.has(item.name)) found.set(item.name, item);
 	}
 	return [...found.values()].sort((a, b) => a.location.start - b.location.start);

@@ -1,9 +1,9 @@
 // time.Duration: `1h2m3.5s` to nanoseconds and back.
 import { quote } from './format.js';
 
-const units: Readonly<Record<string, number>> = {
-	ns: 1, us: 1e3, '\u00b5s': 1e3, '\u03bcs': 1e3, ms: 1e6, s: 1e9, m: 60e9, h: 3600e9,
-};
+const units: ReadonlyMap<string, number> = new Map([
+	['ns', 1], ['us', 1e3], ['\u00b5s', 1e3], ['\u03bcs', 1e3], ['ms', 1e6], ['s', 1e9], ['m', 60e9], ['h', 3600e9],
+]);
 
 /**
  * time.ParseDuration, in nanoseconds.
@@ -24,7 +24,7 @@ export function parseDuration(text: string): number {
 		rest = rest.slice(matched.length);
 		const unit = /^[^.0-9]*/.exec(rest)?.[0] ?? '';
 		if (unit === '') throw new Error(`time: missing unit in duration ${quote(text)}`);
-		const size = units[unit];
+		const size = units.get(unit);
 		if (size === undefined) throw new Error(`time: unknown unit ${quote(unit)} in duration ${quote(text)}`);
 		total += Number(whole) * size + (fraction === '' ? 0 : Math.floor(Number(`0.${fraction}`) * size));
 		if (total > 2 ** 63) throw invalid();

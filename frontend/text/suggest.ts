@@ -1,22 +1,34 @@
 // "did you mean": the known word a mistyped one is nearest to.
 
-/** Levenshtein distance, in characters. */
+/** Row of the distance table, kept between calls: one suggestion asks for hundreds of distances. */
+let row = new Uint16Array(64);
+
+/** Levenshtein distance, in UTF-16 units. */
 function distance(a: string, b: string): number {
-	let previous = Array.from({ length: b.length + 1 }, (_, i) => i);
+	if (row.length <= b.length) row = new Uint16Array(b.length + 1);
+	for (let j = 0; j <= b.length; j++) row[j] = j;
 	for (let i = 1; i <= a.length; i++) {
-		const current = [i];
+		let diagonal = i - 1;
+		row[0] = i;
 		for (let j = 1; j <= b.length; j++) {
-			const substitution = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-			current.push(Math.min(substitution, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
+			const above = row[j] ?? 0;
+			const substitution = diagonal + (a[i - 1] === b[j - 1] ? 0 : 1);
+			row[j] = Math.min(substitution, above + 1, (row[j - 1] ?? 0) + 1);
+			diagonal = above;
 		}
-		previous = current;
 	}
-	return previous[b.length] ?? 0;
+	return row[b.length] ?? 0;
+}
+
+function sumOfUnits(text: string): number {
+	let sum = 0;
+	for (let i = 0; i < text.length; i++) sum += text.charCodeAt(i);
+	return sum;
 }
 
 /** Whether two words differ only in the order of their letters, which is how most are mistyped. */
 function isAnagram(a: string, b: string): boolean {
-	return a.length === b.length && [...a].sort().join('') === [...b].sort().join('');
+	return a.length === b.length && sumOfUnits(a) === sumOfUnits(b) && [...a].sort().join('') === [...b].sort().join('');
 }
 
 /** The option fewer than three edits away from `value`; undefined when there is none or `value` is itself an option. */

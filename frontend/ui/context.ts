@@ -62,8 +62,8 @@ export function singleSource(state: State): SourceOp | undefined {
 export class Ui implements ContextHost {
 	readonly config: Config;
 	private buildContext?: Promise<BuildContext>;
-	/** Content of <Dockerfile>.dockerignore, when there is one. */
-	private ownIgnores?: { readonly text: string; readonly name: string };
+	/** Content of <Dockerfile>.dockerignore, when there is one. An empty one counts. */
+	private ownIgnores?: string;
 	private ignores?: Promise<readonly string[]>;
 	private readonly resolved = new Map<string, Promise<ImageMeta>>();
 
@@ -72,7 +72,8 @@ export class Ui implements ContextHost {
 	}
 
 	sessionOf(localName: string): string | undefined {
-		return this.config.localSessions[localName] ?? this.client.sessionId;
+		const { localSessions } = this.config;
+		return Object.hasOwn(localSessions, localName) ? localSessions[localName] : this.client.sessionId;
 	}
 
 	/** Asks once for each image and platform. */
@@ -150,9 +151,8 @@ export class Ui implements ContextHost {
 		const definition = marshal(state);
 		const ref = await wrap('failed to resolve dockerfile', () => this.client.solve(definition));
 		const data = await wrap('failed to read dockerfile', () => readDockerfile(ref, filename));
-		const name = `${filename}${ignoreFile}`;
-		const text = await readOptional(ref, name);
-		if (text !== '') this.ownIgnores = { text, name };
+		const text = await readOptional(ref, `${filename}${ignoreFile}`);
+		if (text !== undefined) this.ownIgnores = text;
 		const last = definition.def.at(-1);
 		const vertex = last ? Op.decode(last).inputs[0]?.digest ?? '' : digestOf('');
 		return { data, sourceMap: { filename, language: 'Dockerfile', data, state, definition }, vertex };
@@ -178,7 +178,7 @@ export class Ui implements ContextHost {
 
 	private readIgnores(context: BuildContext): Promise<readonly string[]> {
 		return (this.ignores ??= (async () => {
-			if (this.ownIgnores) return readIgnoreFile(this.ownIgnores.text);
+			if (this.ownIgnores !== undefined) return readIgnoreFile(this.ownIgnores);
 			const sessionId = this.sessionOf(context.contextName);
 			const state = local(context.contextName, {
 				followPaths: [ignoreFile],
@@ -187,7 +187,7 @@ export class Ui implements ContextHost {
 				differ: { type: 'none', required: false },
 				...(sessionId ? { sessionId } : {}),
 			});
-			return readIgnoreFile(await readOptional(await this.client.solve(marshal(state)), ignoreFile));
+			return readIgnoreFile((await readOptional(await this.client.solve(marshal(state)), ignoreFile)) ?? '');
 		})());
 	}
 

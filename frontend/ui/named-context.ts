@@ -145,7 +145,7 @@ export class NamedContext {
 			...(sessionId ? { sessionId } : {}),
 		});
 		const ref = await this.host.client.solve(marshal(state));
-		return readIgnoreFile(await readOptional(ref, '.dockerignore'));
+		return readIgnoreFile((await readOptional(ref, '.dockerignore')) ?? '');
 	}
 
 	private async loadInput(name: string): Promise<LoadedContext> {
@@ -170,12 +170,12 @@ function inputConfig(metadata: string): Image | undefined {
 	return config === undefined ? undefined : decodeImage(Buffer.from(config, 'base64'));
 }
 
-/** A text file of a result, '' when it is not there. */
-export async function readOptional(ref: { readFile(path: string): Promise<Uint8Array> } | undefined, path: string): Promise<string> {
+/** A text file of a result; undefined when it is not there. */
+export async function readOptional(ref: { readFile(path: string): Promise<Uint8Array> } | undefined, path: string): Promise<string | undefined> {
 	try {
-		return ref ? Buffer.from(await ref.readFile(path)).toString() : '';
+		return ref && Buffer.from(await ref.readFile(path)).toString();
 	} catch {
-		return '';
+		return undefined;
 	}
 }
 

@@ -21,7 +21,7 @@ const digest = '[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{
 const pattern = new RegExp(`^(${domain})/(${remoteName})(?::(${tag}))?(?:@(${digest}))?$`);
 const identifier = /^[a-f0-9]{64}$/;
 /** Lengths of the hex parts go-digest knows. */
-const digestLength: Readonly<Record<string, number>> = { sha256: 64, sha384: 96, sha512: 128 };
+const digestLength: ReadonlyMap<string, number> = new Map([['sha256', 64], ['sha384', 96], ['sha512', 128]]);
 
 function splitDomain(name: string): [domain: string, rest: string] {
 	const slash = name.indexOf('/');
@@ -64,7 +64,7 @@ export function parseReference(text: string): Reference {
 export function checkDigest(text: string): void {
 	const colon = text.indexOf(':');
 	if (colon <= 0 || colon + 1 === text.length) throw new Error('invalid checksum digest format');
-	const length = digestLength[text.slice(0, colon)];
+	const length = digestLength.get(text.slice(0, colon));
 	if (length === undefined) {
 		throw new Error(/^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/.test(text) ? 'unsupported digest algorithm' : 'invalid checksum digest format');
 	}

@@ -439,6 +439,36 @@ for (const [dockerfile, message, ...lines] of failures) {
 	});
 }
 
+test('another frontend is not taken for this one', async (t) => {
+	for (const own of ['docker/dockerfile:1', 'docker.io/docker/dockerfile-upstream:master-labs', `docker/dockerfile@sha256:${'0'.repeat(64)}`]) {
+		await t.notThrowsAsync(build(`# syntax=${own}\nFROM scratch\n`), own);
+	}
+	const error = await failure('#syntax=example.com/frontend:1\nFROM scratch\n');
+	t.regex(error.message, /^frontend example\.com\/frontend:1 cannot be run: /);
+	t.is((error as FrontendError).sources[0]?.ranges[0]?.start?.line, 1);
+	t.regex((await failure('FROM scratch\n', { opts: { 'build-arg:BUILDKIT_SYNTAX': 'other x=y' } })).message, /^frontend other cannot be run: .*BUILDKIT_SYNTAX$/);
+	await t.notThrowsAsync(build('#syntax=self\nFROM scratch\n', { opts: { cmdline: 'self' } }));
+});
+
+test('names that are members of every object are names like any other', async (t) => {
+	const { image, exec } = await build('FROM base\nARG __proto__ constructor=x\nLABEL __proto__=1 toString=2\nENV __proto__=e hasOwnProperty=h\nRUN $__proto__\n', {
+		opts: { 'build-arg:__proto__': 'p' },
+	});
+	t.deepEqual(exec().meta?.env.slice(2), ['constructor=x', '__proto__=e', 'hasOwnProperty=h']);
+	t.deepEqual(Object.entries(image.config.Labels ?? {}), [['__proto__', '1'], ['toString', '2']]);
+	t.is((await failure('FROM base\nHEALTHCHECK --timeout=1constructor CMD x\n')).message, 'dockerfile parse error on line 2: time: unknown unit "constructor" in duration "1constructor"');
+});
+
+test('a chain of 3,000 stages that copy from each other', async (t) => {
+	const stages = Array.from({ length: 3000 }, (_, i) => `FROM base AS s${i}\n${i > 0 ? `COPY --from=s${i - 1} / /\nCOPY --from=s${i - 1} /a /b\n` : ''}`);
+	t.is((await build(stages.join(''))).graph.vertices.length, 2 * 2999 + 1);
+});
+
+test('an empty Dockerfile.dockerignore counts', async (t) => {
+	const { source } = await build('FROM base\nCOPY . /\n', { context: { '.dockerignore': 'a', 'Dockerfile.dockerignore': '' } });
+	t.is(source(/load build context/).attrs['local.excludepatterns'], undefined);
+});
+
 test('a Dockerfile that is not there, one in lower case, one elsewhere', async (t) => {
 	const error = await buildDockerfile(fakeClient({ locals: { dockerfile: {} } })).catch((caught: unknown) => caught as Error);
 	t.is((error as Error).message, 'failed to read dockerfile: open Dockerfile: no such file or directory');
@@ -459,5 +489,9 @@ test('image configs that are none', (t) => {
 	for (const bad of ['', '[]', '{"config":[]}', '{"config":{"Env":"x"}}', '{"history":{}}', '{"rootfs":{"diff_ids":[1]}}']) {
 		t.throws(() => decodeImage(Buffer.from(bad)), { message: /^failed to parse image config: / }, bad);
 	}
+	const times = ['2024-01-01T00:00:00.120Z', '2024-01-01T00:00:00.000+00:00', '2024-01-01T00:00:10Z', '2024-01-01T00:00:00.5+02:00'];
+	t.deepEqual(decodeImage(Buffer.from(JSON.stringify({ history: times.map((created) => ({ created })) }))).history?.map(({ created }) => created), [
+		'2024-01-01T00:00:00.12Z', '2024-01-01T00:00:00Z', '2024-01-01T00:00:10Z', '2024-01-01T00:00:00.5+02:00',
+	]);
 	t.like(decodeImage(Buffer.from('{"architecture":"a","os":"b","docker_version":"x","config":null}')), { architecture: 'a', config: {} });
 });

@@ -108,13 +108,12 @@ export async function readRange(reader: BlobReader, blob: BlobName, offset: numb
 /** An answer with the blob from `offset` on, of the first host that has it. */
 async function openAnywhere(reader: BlobReader, blob: BlobName, offset: number, length?: number): Promise<HttpResponse> {
 	let lastError: unknown;
-	for (const [i, endpoint] of reader.endpoints.entries()) {
+	for (const endpoint of reader.endpoints) {
 		try {
 			return await openOn(reader, endpoint, blob, offset, length);
 		} catch (error) {
-			reader.signal?.throwIfAborted();
 			lastError = error;
-			if (i < reader.endpoints.length - 1 && !isRegistryError(error)) throw error;
+			if (reader.signal?.aborted === true || !isRegistryError(error)) throw error;
 		}
 	}
 	throw lastError;

@@ -52,19 +52,37 @@ export class Endpoint {
 	async #sendAnyScheme(request: EndpointRequest, authorization: string | undefined): Promise<HttpResponse> {
 		const { target } = request;
 		if (target instanceof URL) return this.#follow(request, target, authorization);
-		const schemes = this.#scheme === undefined ? this.config.schemes : [this.#scheme];
-		for (const [i, scheme] of schemes.entries()) {
-			const isLast = i === schemes.length - 1;
-			try {
-				const response = await this.#follow(request, new URL(target, `${scheme}://${this.host}`), authorization);
-				if (!isLast && await speaksTls(response)) continue;
-				this.#scheme = scheme;
+		const [first, second] = this.#scheme === undefined ? this.config.schemes : [this.#scheme];
+		const attempt = (scheme: Scheme) => this.#follow(request, new URL(target, `${scheme}://${this.host}`), authorization);
+		let firstError: unknown;
+		try {
+			const response = await attempt(first);
+			if (second === undefined || first === 'https' || !await this.#speaksTls(response, request.signal)) {
+				this.#scheme = first;
 				return response;
-			} catch (error) {
-				if (isLast || !this.#isWrongScheme(error)) throw error;
 			}
+		} catch (error) {
+			if (second === undefined || !this.#mayBeWrongScheme(error)) throw error;
+			firstError = error;
 		}
-		throw new Error(`no scheme to reach ${this.host} with`);
+		try {
+			const response = await attempt(second);
+			this.#scheme = second;
+			return response;
+		} catch (error) {
+			// Neither: then the first error is the one that tells what is wrong.
+			throw firstError !== undefined && this.#mayBeWrongScheme(error) ? firstError : error;
+		}
+	}
+
+	/** A TLS port answers plain http with 400; Go's servers say why, but not to a HEAD. */
+	async #speaksTls(response: HttpResponse, signal: AbortSignal | undefined): Promise<boolean> {
+		if (response.status !== 400 || response.headers['docker-distribution-api-version'] !== undefined) return false;
+		const probe = await this.transport.send({ method: 'GET', url: new URL('/v2/', response.url), headers: {}, ...(signal && { signal }) });
+		const text = (await readBody(probe, maxProbeBody).catch(() => Buffer.alloc(0))).toString('latin1');
+		const tls = probe.status === 400 && /HTTP request (was sent )?to (an )?HTTPS/i.test(text);
+		if (tls) await discardBody(response);
+		return tls;
 	}
 
 	async #follow(request: EndpointRequest, start: URL, authorization: string | undefined): Promise<HttpResponse> {
@@ -99,19 +117,12 @@ export class Endpoint {
 		return url.host === new URL(`${scheme}://${this.host}`).host && this.config.schemes.includes(scheme);
 	}
 
-	#isWrongScheme(error: unknown): boolean {
+	#mayBeWrongScheme(error: unknown): boolean {
 		if (!isRegistryError(error, 'network')) return false;
 		const code = (error.cause as NodeJS.ErrnoException | undefined)?.code ?? '';
 		const noPort = !/:[0-9]+$/.test(this.host);
 		return /^(EPROTO|HPE_|ERR_SSL_|ECONNRESET)/.test(code) || (noPort && code === 'ECONNREFUSED');
 	}
-}
-
-/** A TLS port answered our plain http: Go's servers say so in a 400. */
-async function speaksTls(response: HttpResponse): Promise<boolean> {
-	if (response.status !== 400 || response.headers['docker-distribution-api-version'] !== undefined) return false;
-	const text = (await readBody(response, maxProbeBody).catch(() => Buffer.alloc(0))).toString('latin1');
-	return /HTTP request (was sent )?to (an )?HTTPS/i.test(text);
 }
 
 /** Requests that may be sent to another place by a redirect. */

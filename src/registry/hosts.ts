@@ -25,7 +25,7 @@ export interface HostTarget {
 	/** Between `/v2` and the repository, with a leading slash when not empty. */
 	readonly pathPrefix: string;
 	/** In the order to try them. */
-	readonly schemes: readonly Scheme[];
+	readonly schemes: readonly [Scheme, Scheme?];
 	readonly config: HostConfig;
 	/** Only for reading. */
 	readonly mirror: boolean;
@@ -50,7 +50,7 @@ function target(host: string, pathPrefix: string, config: HostConfig, mirror: bo
 	return { host, pathPrefix, schemes: schemesFor(host, config), config, mirror };
 }
 
-function schemesFor(host: string, config: HostConfig): Scheme[] {
+function schemesFor(host: string, config: HostConfig): [Scheme, Scheme?] {
 	const local = isLocalHost(host);
 	if (config.plainHttp === false) return ['https'];
 	// A registry on this machine usually has no certificate; the other order costs a failed handshake.

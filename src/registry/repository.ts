@@ -66,7 +66,7 @@ export class Repository {
 			try {
 				return await body(mirror);
 			} catch (error) {
-				signal?.throwIfAborted();
+				if (signal?.aborted === true) throw error;
 				failures.push(`${mirror.host}: ${(error as Error).message}`);
 			}
 		}

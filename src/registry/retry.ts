@@ -23,6 +23,7 @@ export const defaultRetryPolicy: RetryPolicy = { attempts: 6, firstDelay: 200, m
 export class Backoff {
 	#attempt = 1;
 	#waited = 0;
+	#last: unknown;
 
 	constructor(private readonly policy: RetryPolicy, private readonly signal?: AbortSignal) {}
 
@@ -33,14 +34,17 @@ export class Backoff {
 		const delay = Math.max(this.#ownDelay(), error.retryAfter ?? 0);
 		if (this.#waited + delay > this.policy.maxTotal) throw error;
 		this.#attempt++;
+		this.#last = error;
 		this.#waited += delay;
 		await sleep(delay, undefined, this.signal === undefined ? {} : { signal: this.signal }).catch(() => this.#checkSignal(error));
 	}
 
 	#checkSignal(error: unknown): void {
 		if (this.signal?.aborted !== true) return;
-		if (!isTimeout(this.signal) || !isRegistryError(error)) throw this.signal.reason;
-		throw error.withMessage(`${error.message} (given up after ${this.#attempt} ${this.#attempt === 1 ? 'attempt' : 'attempts'}: out of time)`);
+		// The request that was under way when time ran out tells less than the one that failed before it.
+		const told = this.#last ?? error;
+		if (!isTimeout(this.signal) || !isRegistryError(told)) throw this.signal.reason;
+		throw told.withMessage(`${told.message} (given up after ${this.#attempt} ${this.#attempt === 1 ? 'attempt' : 'attempts'}: out of time)`);
 	}
 
 	/** Half fixed, half random: clients that failed together do not come back together. */

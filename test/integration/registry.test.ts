@@ -119,15 +119,15 @@ test('blobs are read whole, from an offset, in parts', async (t) => {
 	if (layer === undefined) return t.fail();
 	const bytes = Buffer.from(layer.bytes);
 	const seen: number[] = [];
-	t.deepEqual(Buffer.concat(await repository.openBlob(layer.descriptor, { onProgress: (n) => seen.push(n) }).toArray() as Buffer[]), bytes);
+	t.true((Buffer.concat(await repository.openBlob(layer.descriptor, { onProgress: (n) => seen.push(n) }).toArray() as Buffer[])).equals(bytes));
 	t.is(seen.at(-1), bytes.length);
 	const tail: Uint8Array[] = [];
 	for await (const chunk of repository.readBlob(layer.descriptor, { offset: 299_990 })) tail.push(chunk);
-	t.deepEqual(Buffer.concat(tail), bytes.subarray(299_990));
+	t.true(Buffer.concat(tail).equals(bytes.subarray(299_990)));
 	for (const [offset, length] of [[0, 1], [0, 300_000], [4096, 8192], [299_999, 1], [5, 0]] as const) {
-		t.deepEqual(await repository.readRange(layer.descriptor, offset, length), bytes.subarray(offset, offset + length));
+		t.true((await repository.readRange(layer.descriptor, offset, length)).equals(bytes.subarray(offset, offset + length)));
 	}
-	t.deepEqual(await repository.readRange({ digest: layer.descriptor.digest }, 7, 9), bytes.subarray(7, 16));
+	t.true((await repository.readRange({ digest: layer.descriptor.digest }, 7, 9)).equals(bytes.subarray(7, 16)));
 	await t.throwsAsync(repository.readRange(layer.descriptor, 299_999, 2), { instanceOf: RangeError });
 	await t.throwsAsync(repository.readRange({ digest: layer.descriptor.digest }, 400_000, 2), { message: /416/ });
 });
@@ -142,7 +142,7 @@ test('a download takes what the file holds as its beginning, and starts again wh
 		await rm(file, { force: true });
 		if (beginning !== undefined) await writeFile(file, beginning);
 		await repository.download(layer.descriptor, file);
-		t.deepEqual(await readFile(file), Buffer.from(layer.bytes));
+		t.true((await readFile(file)).equals(Buffer.from(layer.bytes)));
 	}
 });
 
@@ -160,7 +160,7 @@ test('blobs go up from memory, a file and a stream; big ones too', async (t) => 
 	t.deepEqual(await repository.pushBlob(big.descriptor, fileSource(file, big.descriptor.size), { onProgress: (n) => progress.push(n) }), { how: 'uploaded' });
 	t.is(progress.at(-1), 5_000_000);
 	for (const { descriptor, bytes } of [small, big]) {
-		t.deepEqual(Buffer.concat(await repository.openBlob(descriptor).toArray() as Buffer[]), Buffer.from(bytes));
+		t.true((Buffer.concat(await repository.openBlob(descriptor).toArray() as Buffer[])).equals(Buffer.from(bytes)));
 	}
 	await t.throwsAsync(repository.pushBlob(big.descriptor, bufferSource(small.bytes)), { instanceOf: RangeError });
 });

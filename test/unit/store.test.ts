@@ -30,7 +30,7 @@ test('a blob is there after put, under its digest, and nowhere before', async (t
 	t.true(await store.blobs.has(digest, bytes.length));
 	t.false(await store.blobs.has(digest, 1));
 	t.deepEqual(await store.blobs.read(digest), bytes);
-	t.deepEqual(await readFile(path.join(root, 'blobs/sha256', digest.slice(7))), bytes);
+	t.true((await readFile(path.join(root, 'blobs/sha256', digest.slice(7)))).equals(bytes));
 	t.is(Buffer.concat(await store.blobs.stream(digest, 5).toArray() as Buffer[]).toString(), 'content');
 });
 

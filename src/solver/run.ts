@@ -76,7 +76,10 @@ export class VertexRun<Session> {
 
 	/** Cache key of the vertex, looked up or computed without running it where possible. */
 	identity(): Promise<Identity> {
-		this.#identity ??= this.#observe(() => this.#identify());
+		if (!this.#identity) {
+			this.#identity = this.#observe(() => this.#identify());
+			this.host.background(this.#identity.then(() => undefined));
+		}
 		return this.#identity;
 	}
 
@@ -101,7 +104,9 @@ export class VertexRun<Session> {
 		const { vertex } = this;
 		const mapping = vertex.op.cacheMap(this.#context());
 		mapping.catch(() => undefined); // seen below; an input may fail first
-		const inputs = await Promise.all(vertex.inputs.map((edge, i) => this.#identifyInput(edge, mapping, i)));
+		// The last input first: of several steps whose files are missing, BuildKit's message names the last step.
+		const identifying = vertex.inputs.map((_, i) => vertex.inputs.length - 1 - i).map((i) => this.#identifyInput(vertex.inputs[i], mapping, i));
+		const inputs = (await Promise.all(identifying)).reverse();
 		const map = await mapping;
 		if (map.digest === undefined) return { key: undefined, storeKeys: [] };
 
@@ -128,7 +133,8 @@ export class VertexRun<Session> {
 	}
 
 	/** An input's identity, and at once the content that stands for one that has none: no need to wait for the other inputs. */
-	async #identifyInput(edge: SolverEdge<Session>, mapping: Promise<CacheMap>, index: number): Promise<InputIdentity> {
+	async #identifyInput(edge: SolverEdge<Session> | undefined, mapping: Promise<CacheMap>, index: number): Promise<InputIdentity> {
+		if (!edge) throw new Error(`vertex ${this.vertex.digest} has no input ${index}`);
 		const [map, { key }] = await Promise.all([mapping, this.host.runOf(edge.vertex).identity()]);
 		const content = key === undefined ? await this.#content(edge, map, index) : undefined;
 		return { key, content };

@@ -104,9 +104,7 @@ export class VertexRun<Session> {
 		const { vertex } = this;
 		const mapping = vertex.op.cacheMap(this.#context());
 		mapping.catch(() => undefined); // seen below; an input may fail first
-		// The last input first: of several steps whose files are missing, BuildKit's message names the last step.
-		const identifying = vertex.inputs.map((_, i) => vertex.inputs.length - 1 - i).map((i) => this.#identifyInput(vertex.inputs[i], mapping, i));
-		const inputs = (await Promise.all(identifying)).reverse();
+		const inputs = await this.#identifyInputs(mapping);
 		const map = await mapping;
 		if (map.digest === undefined) return { key: undefined, storeKeys: [] };
 
@@ -132,12 +130,27 @@ export class VertexRun<Session> {
 		return { key: vertex.ignoreCache ? hash('nocache', key, String(Date.now()), String(Math.random())) : key, storeKeys };
 	}
 
-	/** An input's identity, and at once the content that stands for one that has none: no need to wait for the other inputs. */
-	async #identifyInput(edge: SolverEdge<Session> | undefined, mapping: Promise<CacheMap>, index: number): Promise<InputIdentity> {
-		if (!edge) throw new Error(`vertex ${this.vertex.digest} has no input ${index}`);
-		const [map, { key }] = await Promise.all([mapping, this.host.runOf(edge.vertex).identity()]);
-		const content = key === undefined ? await this.#content(edge, map, index) : undefined;
-		return { key, content };
+	/** Of several steps whose files are missing, the error is that of the last step, as BuildKit's. */
+	async #identifyInputs(mapping: Promise<CacheMap>): Promise<InputIdentity[]> {
+		const contents: Promise<string | undefined>[] = [];
+		const identify = async (index: number): Promise<InputIdentity> => {
+			const edge = this.vertex.inputs[index];
+			if (!edge) throw new Error(`vertex ${this.vertex.digest} has no input ${index}`);
+			const [map, { key }] = await Promise.all([mapping, this.host.runOf(edge.vertex).identity()]);
+			if (key !== undefined) return { key, content: undefined };
+			// Only the content can tell what this input is: no need to wait for the other inputs.
+			const content = this.#content(edge, map, index);
+			contents.push(content);
+			return { key, content: await content };
+		};
+		const last = this.vertex.inputs.length - 1;
+		try {
+			const inputs = await Promise.all(this.vertex.inputs.map((_, i) => identify(last - i)));
+			return inputs.reverse();
+		} catch (error) {
+			await Promise.all(contents);
+			throw error;
+		}
 	}
 
 	async #contentKey(digest: string, map: CacheMap, inputs: readonly InputIdentity[]): Promise<string> {

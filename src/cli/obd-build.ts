@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 // obd-build: builds an image from a Dockerfile. Parses, calls the builder, prints.
 import { randomBytes } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
@@ -93,13 +92,17 @@ async function deliver(flags: ParsedFlags, { call }: PreparedRequest, { metadata
 	return exitCode;
 }
 
-const stderr = openOutput(2);
-process.stdout.on('error', () => undefined);
-try {
-	process.exitCode = await main(process.argv.slice(2), stderr);
-} catch (error) {
-	const usage = error instanceof UsageError;
-	stderr.write(usage ? `${error.message}\n\n${usageHint}\n` : describeFailure(error));
-	process.exitCode = usage ? USAGE : FAILED;
+async function runToExit(): Promise<void> {
+	const stderr = openOutput(2);
+	process.stdout.on('error', () => undefined);
+	try {
+		process.exitCode = await main(process.argv.slice(2), stderr);
+	} catch (error) {
+		const usage = error instanceof UsageError;
+		stderr.write(usage ? `${error.message}\n\n${usageHint}\n` : describeFailure(error));
+		process.exitCode = usage ? USAGE : FAILED;
+	}
+	await stderr.flush();
 }
-await stderr.flush();
+
+void runToExit();

@@ -36,7 +36,6 @@ Napi::Object fetch_to_js(Napi::Env env, const FetchRequest& request) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("id", to_number(env, request.id));
   object.Set("digest", request.digest);
-  object.Set("blobSize", to_number(env, request.blob_size));
   object.Set("source", request.source);
   object.Set("offset", to_number(env, request.offset));
   object.Set("length", to_number(env, request.length));

@@ -8,6 +8,7 @@ namespace {
 
 constexpr size_t kMaxInFlight = 16;  // requests
 constexpr uint64_t kMaxRequest = 4 << 20;  // bytes
+constexpr uint64_t kMaxReadAhead = 8;  // extents
 constexpr unsigned kCompletionThreads = 4;
 
 }  // namespace
@@ -31,7 +32,7 @@ FetchManager::~FetchManager() {
         auto fetch = std::make_unique<InFlight>();
         fetch->blob = wanted.blob;
         const uint64_t id = next_id_++;
-        fetch->request = {id, blob->name(), blob->size(), blob->source(), extent * kExtentSize, blob->extent_length(extent)};
+        fetch->request = {id, blob->name(), blob->source(), extent * kExtentSize, blob->extent_length(extent)};
         fetch->first_extent = extent;
         fetch->waiters.push_back(std::move(waiters));
         in_flight_.emplace(id, std::move(fetch));
@@ -70,17 +71,40 @@ void FetchManager::when_local(const Misses& misses, Done done) {
         waiters->push_back(waiter);
       } else {
         if (miss.blob->has(miss.extent)) continue;
-        Wanted& wanted = wanted_[miss.blob];
-        if (!wanted.blob) wanted.blob = miss.blob->shared_from_this();
-        if (wanted.extents.empty()) turn_.push_back(miss.blob);
-        wanted.extents[miss.extent].push_back(waiter);
+        want(*miss.blob, miss.extent, waiter);
       }
       ++waiter->missing;
     }
     if (waiter->missing == 0) workers_.run([waiter] { waiter->done(nullptr); });
+    read_ahead(misses);
     requests = take_sendable();
   }
   for (const FetchRequest& request : requests) send_(request);
+}
+
+// `waiter` may be null: nobody waits for it yet.
+void FetchManager::want(RemoteBlob& blob, uint64_t extent, std::shared_ptr<Waiter> waiter) {
+  Wanted& wanted = wanted_[&blob];
+  if (!wanted.blob) wanted.blob = blob.shared_from_this();
+  if (wanted.extents.empty()) turn_.push_back(&blob);
+  Waiters& waiters = wanted.extents[extent];
+  if (waiter) waiters.push_back(std::move(waiter));
+}
+
+// A miss right behind bytes that are here already looks like a reader on its way through the blob: as much
+// again as lies behind it, up to a limit, goes into the same request.
+void FetchManager::read_ahead(const Misses& misses) {
+  for (size_t i = 0; i < misses.size(); ++i) {
+    RemoteBlob& blob = *misses[i].blob;
+    const uint64_t first = misses[i].extent;
+    while (i + 1 < misses.size() && misses[i + 1].blob == &blob && misses[i + 1].extent == misses[i].extent + 1) ++i;
+    const uint64_t next = misses[i].extent + 1;
+    const uint64_t end = std::min(next + blob.run_before(first, kMaxReadAhead), blob.extents());
+    for (uint64_t extent = next; extent < end; ++extent) {
+      if (find_extent(&blob, extent) || blob.has(extent)) break;
+      want(blob, extent, nullptr);
+    }
+  }
 }
 
 void FetchManager::wait_local(const Misses& misses) {
@@ -119,7 +143,7 @@ std::vector<FetchRequest> FetchManager::take_sendable() {
       turn_.push_back(&blob);
     }
     const uint64_t id = next_id_++;
-    fetch->request = {id, blob.name(), blob.size(), blob.source(), fetch->first_extent * kExtentSize, length};
+    fetch->request = {id, blob.name(), blob.source(), fetch->first_extent * kExtentSize, length};
     requests.push_back(fetch->request);
     in_flight_.emplace(id, std::move(fetch));
   }

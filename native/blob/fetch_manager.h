@@ -33,7 +33,6 @@ class FetchError : public std::runtime_error {
 struct FetchRequest {
   uint64_t id;
   std::string digest;
-  uint64_t blob_size;  // bytes
   std::string source;  // RemoteBlob::source()
   uint64_t offset;     // bytes
   uint64_t length;
@@ -78,6 +77,8 @@ class FetchManager {
     bool settling = false;
   };
 
+  void want(RemoteBlob& blob, uint64_t extent, std::shared_ptr<Waiter> waiter);
+  void read_ahead(const Misses& misses);
   Waiters* find_extent(RemoteBlob* blob, uint64_t extent);
   std::vector<FetchRequest> take_sendable();
   void settle(uint64_t id, const std::string& data, std::string failure);

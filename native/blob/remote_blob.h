@@ -27,6 +27,8 @@ class RemoteBlob final : public Blob, public std::enable_shared_from_this<Remote
 
   const std::string& source() const { return source_; }
   bool has(uint64_t extent) { return cache_.has(extent); }
+  uint64_t extents() const { return cache_.extents(); }
+  uint64_t run_before(uint64_t extent, uint64_t limit) const { return cache_.run_before(extent, limit); }
   uint64_t extent_length(uint64_t extent) const { return cache_.extent_length(extent); }
   // Stores one whole extent. Throws std::system_error.
   void store(uint64_t extent, const void* data) { cache_.store(extent, data); }

@@ -169,6 +169,15 @@ TEST_CASE("neighbours go out together up to 4 MiB, and only so many requests at 
   CHECK(f.registry.requests().size() == 25);
 }
 
+TEST_CASE("a reader on its way through the blob gets more and more ahead of it") {
+  Fixture f(40 * kExtentSize);
+  const auto blob = f.open();
+  for (uint64_t extent = 0; extent < 40; ++extent) f.read(*blob, kExtentSize, extent * kExtentSize);
+  std::vector<uint64_t> extents;
+  for (const FetchRequest& request : f.registry.requests()) extents.push_back(request.length / kExtentSize);
+  CHECK(extents == std::vector<uint64_t>{1, 2, 4, 8, 9, 9, 7});
+}
+
 TEST_CASE("a failed fetch is an error for its readers, and the next reader tries again") {
   Fixture f;
   const auto blob = f.open();

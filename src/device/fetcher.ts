@@ -7,7 +7,7 @@ export interface BlobFetcher {
 	 * Reads exactly `length` bytes at `offset` of a blob. Retries what can be retried until `signal` aborts.
 	 * The error's message says what failed, where (registry, status) and how long it was tried.
 	 */
-	readRange(source: RemoteSource, blob: { readonly digest: string; readonly size: number }, offset: number, length: number, signal: AbortSignal): Promise<Uint8Array>;
+	readRange(source: RemoteSource, digest: string, offset: number, length: number, signal: AbortSignal): Promise<Uint8Array>;
 }
 
 /** What is not there after this is an I/O error to whoever reads the disk. */
@@ -18,8 +18,7 @@ export async function answerFetch(fetcher: () => Promise<BlobFetcher>, request: 
 	try {
 		const source = JSON.parse(request.source) as RemoteSource;
 		const signal = AbortSignal.timeout(deadlineMs);
-		const blob = { digest: request.digest, size: request.blobSize };
-		const data = await (await fetcher()).readRange(source, blob, request.offset, request.length, signal);
+		const data = await (await fetcher()).readRange(source, request.digest, request.offset, request.length, signal);
 		deviceAddon().completeFetch(request.id, data);
 	} catch (error) {
 		deviceAddon().failFetch(request.id, error instanceof Error ? error.message : String(error));

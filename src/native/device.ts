@@ -6,8 +6,6 @@ import { nativeAddon } from './index.js';
 export interface FetchRequest {
 	readonly id: number;
 	readonly digest: string;
-	/** Bytes. */
-	readonly blobSize: number;
 	/** What `openRemoteLayer` was given. */
 	readonly source: string;
 	/** Bytes. */

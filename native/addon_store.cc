@@ -78,8 +78,10 @@ Napi::Value metadata_write(const Napi::CallbackInfo& info) {
     struct Nothing {};
     return run_job<Nothing>(
         info.Env(),
-        [file, batch] {
-          file->finish(batch);
+        // Lets go of the file before JavaScript hears of it, which may want it closed then.
+        [file, batch]() mutable {
+          const auto last = std::move(file);
+          last->finish(batch);
           return Nothing{};
         },
         [](Napi::Env env, Nothing&) { return env.Undefined(); });

@@ -1,6 +1,7 @@
 #include "store/metadata_db.h"
 
 #include <fcntl.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <climits>
@@ -97,6 +98,13 @@ void reserve_lock_file(const std::string& path) {
   reserve(fd.get(), lock_file_room, path);
 }
 
+// LMDB reports a write that was cut short as EIO; on a full disk that is what it means.
+int commit_error(int rc, const std::string& path) {
+  struct statvfs room {};
+  const bool full = rc == EIO && ::statvfs(path.c_str(), &room) == 0 && room.f_bavail * room.f_frsize < (1 << 20);
+  return full ? ENOSPC : rc;
+}
+
 // The same file has the same name whatever way leads to it.
 std::string canonical(const std::string& path) {
   const size_t slash = path.rfind('/');
@@ -141,6 +149,8 @@ std::shared_ptr<MetadataFile> MetadataFile::open(const std::string& path) {
   check(mdb_env_open(env, name.c_str(), MDB_NOSUBDIR | MDB_NOTLS | MDB_NOMETASYNC, 0600), "open " + path);
   mdb_filehandle_t descriptor = -1;
   check(mdb_env_get_fd(env, &descriptor), "open " + path);
+  // LMDB leaves this to its user; without it every child process would hold the database.
+  if (::fcntl(descriptor, F_SETFD, FD_CLOEXEC) != 0) throw_errno("open " + path);
   reserve(descriptor, file_room, path);
   int dead = 0;
   check(mdb_reader_check(env, &dead), "open " + path);
@@ -219,7 +229,7 @@ void MetadataFile::commit_group(const std::deque<std::shared_ptr<Batch>>& group)
     mdb_txn_abort(txn);
     throw;
   }
-  check(mdb_txn_commit(txn), "write to " + path_);
+  check(commit_error(mdb_txn_commit(txn), path_), "write to " + path_);
 }
 
 MetadataView::~MetadataView() {
@@ -294,7 +304,7 @@ void MetadataView::commit() {
   if (writer_ == nullptr) throw std::logic_error("no transaction is open");
   MDB_txn* const txn = writer_;
   writer_ = nullptr;
-  check(mdb_txn_commit(txn), "write to " + file_->path_);
+  check(commit_error(mdb_txn_commit(txn), file_->path_), "write to " + file_->path_);
 }
 
 void MetadataView::abort() {

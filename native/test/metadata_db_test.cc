@@ -174,6 +174,12 @@ TEST_CASE("a process killed in a transaction holds nobody up, and its writes are
   CHECK(keys(view, "") == "after=1 before=1 ");
 }
 
+TEST_CASE("a child process inherits nothing of the database") {
+  const TemporaryDirectory dir;
+  const auto file = MetadataFile::open(dir.path + "/db");
+  CHECK(std::system(("ls -l /proc/self/fd | grep -q " + dir.path).c_str()) != 0);
+}
+
 TEST_CASE("what is no database is an error") {
   const TemporaryDirectory dir;
   {

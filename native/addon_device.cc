@@ -3,6 +3,9 @@
 #include "addon.h"
 #include "addon_job.h"
 #include "device/device_host.h"
+#include "device/device_label.h"
+#include "device/ublk_control.h"
+#include "device/ublk_device.h"
 #include "system/io_thread.h"
 
 namespace obd {
@@ -122,15 +125,23 @@ Napi::Value close_layer(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// attachDevice(lowers, writable | undefined, virtualSize, label)
+DeviceKind device_kind(Napi::Env env, const std::string& name) {
+  if (name == "fuse") return DeviceKind::fuse;
+  if (name == "tcmu") return DeviceKind::tcmu;
+  if (name == "ublk") return DeviceKind::ublk;
+  throw Napi::TypeError::New(env, "\"" + name + "\" is not a kind of device: fuse, tcmu or ublk");
+}
+
+// attachDevice(kind, lowers, writable | undefined, virtualSize, label)
 Napi::Value attach_device(const Napi::CallbackInfo& info) {
   DeviceHost& h = host(info.Env());
   AttachRequest request;
-  const auto lowers = info[0].As<Napi::Array>();
+  request.kind = device_kind(info.Env(), text(info[0]));
+  const auto lowers = info[1].As<Napi::Array>();
   for (uint32_t i = 0; i < lowers.Length(); ++i) request.lowers.push_back(number(lowers.Get(i)));
-  request.writable = writable_files(info[1]);
-  request.virtual_size = number(info[2]);
-  request.label = text(info[3]);
+  request.writable = writable_files(info[2]);
+  request.virtual_size = number(info[3]);
+  request.label = text(info[4]);
   return run_job<AttachedDevice>(info.Env(), [&h, request = std::move(request)] { return h.attach(request); },
                                  [](Napi::Env env, AttachedDevice& device) {
                                    Napi::Object object = Napi::Object::New(env);
@@ -210,6 +221,42 @@ Napi::Value fail_fetch(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value check_ublk(const Napi::CallbackInfo& info) {
+  return run_job<bool>(info.Env(),
+                       [] {
+                         check_ublk_features();
+                         return true;
+                       },
+                       [](Napi::Env env, bool&) { return env.Undefined(); });
+}
+
+std::string owner_of(Napi::Env env, const std::string& label) {
+  const std::optional<DeviceLabel> parsed = DeviceLabel::parse(label + "/0");
+  if (!parsed) throw Napi::TypeError::New(env, "\"" + label + "\" is not the label of an instance");
+  return parsed->owner;
+}
+
+// listServed(label)
+Napi::Value list_served(const Napi::CallbackInfo& info) {
+  using Nodes = std::vector<std::string>;
+  return run_job<Nodes>(info.Env(), [owner = owner_of(info.Env(), text(info[0]))] { return list_ublk_devices(owner); },
+                        [](Napi::Env env, Nodes& nodes) {
+                          Napi::Array array = Napi::Array::New(env, nodes.size());
+                          for (uint32_t i = 0; i < nodes.size(); ++i) array.Set(i, nodes[i]);
+                          return array;
+                        });
+}
+
+// releaseServed(label)
+Napi::Value release_served(const Napi::CallbackInfo& info) {
+  return run_job<bool>(info.Env(),
+                       [owner = owner_of(info.Env(), text(info[0]))] {
+                         release_ublk_devices(owner);
+                         return true;
+                       },
+                       [](Napi::Env env, bool&) { return env.Undefined(); });
+}
+
 }  // namespace
 
 void export_device(Napi::Env env, Napi::Object exports) {
@@ -228,6 +275,9 @@ void export_device(Napi::Env env, Napi::Object exports) {
   set("fetchedBytes", fetched_bytes);
   set("completeFetch", complete_fetch);
   set("failFetch", fail_fetch);
+  set("checkUblk", check_ublk);
+  set("listServed", list_served);
+  set("releaseServed", release_served);
 }
 
 }  // namespace obd

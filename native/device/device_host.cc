@@ -7,6 +7,8 @@
 #include <thread>
 
 #include "blob/local_blob.h"
+#include "device/fuse_device.h"
+#include "device/ublk_device.h"
 #include "error.h"
 #include "lsmt/sealed_layer.h"
 
@@ -19,7 +21,13 @@ constexpr int kOpenRounds = 32;
 constexpr auto kBusyPause = std::chrono::milliseconds(5);
 constexpr int kBusyRounds = 40;
 
-unsigned serving_threads() { return std::clamp(std::thread::hardware_concurrency(), 4u, 8u); }
+std::unique_ptr<ServedDevice> serve(DeviceKind kind, const std::shared_ptr<BlockDevice>& disk, FetchManager& fetches,
+                                    const FaultListener& on_fault, const std::string& label) {
+  if (kind == DeviceKind::fuse) return std::make_unique<FuseDevice>(disk, fetches, on_fault, label);
+  const std::optional<DeviceLabel> parsed = DeviceLabel::parse(label);
+  if (!parsed) throw std::runtime_error("\"" + label + "\" is not a device label");
+  return UblkDevice::attach(DiskRequests(disk, fetches, on_fault), *parsed);
+}
 
 std::shared_ptr<SealedLayer> open_waiting(FetchManager& fetches, const std::shared_ptr<Blob>& blob) {
   for (int round = 0; round < kOpenRounds; ++round) {
@@ -152,16 +160,10 @@ AttachedDevice DeviceHost::attach(const AttachRequest& request) {
   auto device = std::make_shared<Device>();
   device->disk = std::make_shared<StackDevice>(
       std::make_unique<Stack>(std::move(lowers), writable ? writable->layer() : nullptr));
-  device->server = std::make_unique<FuseServer>(
-      device->disk, fetches_, [this, id](const DeviceFault& fault) { on_fault_(id, fault); }, serving_threads());
-  LoopDevice::Options options;
-  options.read_only = !writable;
-  options.label = request.label;
-  device->loop = LoopDevice::attach(device->server->file(), options);
-  // From here on the loop device alone keeps the fuse file open: when it goes, all goes.
-  device->server->close_file();
+  device->served = serve(request.kind, device->disk, fetches_,
+                         [this, id](const DeviceFault& fault) { on_fault_(id, fault); }, request.label);
   if (writable) writable->keep();
-  const AttachedDevice attached{id, device->loop->path(), device->disk->size()};
+  const AttachedDevice attached{id, device->served->path(), device->disk->size()};
   const std::lock_guard lock(mutex_);
   devices_.emplace(id, std::move(device));
   return attached;
@@ -170,7 +172,7 @@ AttachedDevice DeviceHost::attach(const AttachRequest& request) {
 std::optional<uint64_t> DeviceHost::seal(uint64_t id, const WritableFiles& next, std::optional<uint64_t> if_writes) {
   const std::shared_ptr<Device> target = device(id);
   const std::lock_guard lock(target->mutex);
-  if (!target->disk->writable()) throw std::runtime_error(target->loop->path() + " is read-only: there is nothing to seal");
+  if (!target->disk->writable()) throw std::runtime_error(target->served->path() + " is read-only: there is nothing to seal");
   NewWritable writable(next, target->disk->size(), "");
   std::optional<Stack::Frozen> frozen = target->disk->seal(fetches_, writable.layer(), if_writes);
   if (!frozen) return std::nullopt;
@@ -200,11 +202,10 @@ bool DeviceHost::detach(uint64_t id) {
     target = found->second;
   }
   const std::lock_guard lock(target->mutex);
-  for (int round = 0; !target->loop->try_detach(); ++round) {
+  for (int round = 0; !target->served->try_detach(); ++round) {
     if (round == kBusyRounds) return false;
     std::this_thread::sleep_for(kBusyPause);
   }
-  target->server.reset();  // the threads end with the last reference to the file, which the loop device had
   const std::lock_guard host_lock(mutex_);
   devices_.erase(id);
   return true;

@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "blob/fetch_manager.h"
-#include "device/fuse_server.h"
+#include "device/device_fault.h"
+#include "device/served_device.h"
 #include "device/stack_device.h"
 #include "lsmt/commit.h"
 #include "lsmt/layer.h"
-#include "system/loop_device.h"
 
 namespace obd {
 
@@ -25,15 +25,16 @@ struct WritableFiles {
 };
 
 struct AttachRequest {
+  DeviceKind kind = DeviceKind::fuse;
   std::vector<uint64_t> lowers;           // layer numbers, bottom first
   std::optional<WritableFiles> writable;  // files to be created; none: a read-only device
   uint64_t virtual_size = 0;              // bytes; for a disk without lowers
-  std::string label;                      // of the loop device
+  std::string label;                      // DeviceLabel: tells whose device it is when its owner is gone
 };
 
 struct AttachedDevice {
   uint64_t id;
-  std::string path;  // "/dev/loopN"
+  std::string path;  // e.g. "/dev/loop0"
   uint64_t size;     // bytes
 };
 
@@ -76,8 +77,7 @@ class DeviceHost {
   };
   struct Device {
     std::shared_ptr<StackDevice> disk;
-    std::unique_ptr<FuseServer> server;
-    std::optional<LoopDevice> loop;
+    std::unique_ptr<ServedDevice> served;
     std::mutex mutex;  // one seal or detach at a time
   };
 

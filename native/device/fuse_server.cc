@@ -68,16 +68,6 @@ UniqueFd mount_connection(int fuse_fd) {
   return mount;
 }
 
-int errno_of(const std::exception_ptr& error) {
-  try {
-    std::rethrow_exception(error);
-  } catch (const std::system_error& e) {
-    return e.code().value() == ENOSPC ? ENOSPC : EIO;
-  } catch (...) {
-    return EIO;
-  }
-}
-
 }  // namespace
 
 // What the serving threads and parked reads share; lives until the last of them is done.

@@ -1,7 +1,6 @@
 // Serves a BlockDevice as the one regular file of a FUSE mount, over the raw /dev/fuse protocol. The mount
 // has no mount point: it lives in no namespace and ends with the last descriptor of its file.
 #pragma once
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -9,19 +8,11 @@
 
 #include "blob/fetch_manager.h"
 #include "device/block_device.h"
+#include "device/device_fault.h"
 #include "device/fuse_protocol.h"
 #include "system/unique_fd.h"
 
 namespace obd {
-
-// Told about every request that failed, from a serving or completion thread: what was asked, and why.
-struct DeviceFault {
-  const char* operation;  // "read", "write", "discard", "flush"
-  uint64_t offset;        // of the disk, bytes
-  uint64_t length;
-  std::exception_ptr error;
-};
-using FaultListener = std::function<void(const DeviceFault&)>;
 
 class FuseServer {
  public:

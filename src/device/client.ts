@@ -3,9 +3,11 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import type { DeviceKind } from '../native/device.js';
 import type { HostConfigs } from '../registry/index.js';
 import { Channel } from './channel.js';
 import { releaseDevices } from './leftovers.js';
+import { chooseDevice } from './probe.js';
 import type { EventName, Message, Method, ServerConfig, ServerMethods } from './protocol.js';
 import type { AttachOptions, CommittedLayer, CommitOptions, Device, DeviceError, DeviceServer, DeviceStats, FrozenLayer } from './types.js';
 
@@ -16,6 +18,8 @@ export interface DeviceServerOptions {
 	readonly instanceDir: string;
 	/** How to talk to registries: mirrors, certificates. */
 	readonly hosts?: HostConfigs;
+	/** How the kernel reaches the devices; `auto`, the default, takes the fastest that works here. */
+	readonly deviceKind?: DeviceKind | 'auto';
 }
 
 /** The device server has ended, or could not be started. */
@@ -36,7 +40,7 @@ const closeDeadlineMs = 15_000;
 /** Starts a device server. Its devices, mounts included, go away with it or with this process, whatever ends first. */
 export async function startDeviceServer(options: DeviceServerOptions): Promise<DeviceServer> {
 	await mkdir(options.instanceDir, { recursive: true });
-	const client = new Client(options);
+	const client = new Client(options, await chooseDevice(options.deviceKind ?? 'auto'));
 	await client.ready;
 	return client;
 }
@@ -56,9 +60,9 @@ class Client implements DeviceServer {
 	#closing: Promise<void> | undefined;
 	#becomeReady: Pending = { resolve: () => undefined, reject: () => undefined };
 
-	constructor({ root, instanceDir, hosts = {} }: DeviceServerOptions) {
+	constructor({ root, instanceDir, hosts = {} }: DeviceServerOptions, kind: DeviceKind) {
 		this.#directory = instanceDir;
-		const config: ServerConfig = { root, directory: instanceDir, hosts };
+		const config: ServerConfig = { root, directory: instanceDir, kind, hosts };
 		const main = fileURLToPath(new URL('./server-main.js', import.meta.url));
 		// A session of its own: signals of the terminal reach the builder alone.
 		this.#child = spawn(process.execPath, [main, JSON.stringify(config)], { detached: true, stdio: ['ignore', 'ignore', 'pipe', 'pipe'], cwd: '/' });

@@ -4,5 +4,7 @@
 export { startDeviceServer, DeviceServerError, type DeviceServerOptions } from './client.js';
 export { buildMountOptions, makeFileSystem, type FileSystemOptions } from './file-system.js';
 export { releaseDevices } from './leftovers.js';
+export { probeDevices, type DeviceProbe } from './probe.js';
+export type { DeviceKind } from '../native/device.js';
 export type { BlobFetcher } from './fetcher.js';
 export type * from './types.js';

@@ -1,11 +1,13 @@
-// Finds and releases what devices leave when their owner dies: mounts of them, loop devices, and through
-// these the FUSE connections. A device's loop device carries the label of the instance it belongs to.
+// Finds and releases what devices leave when their owner dies: mounts of them, loop devices and through
+// these the FUSE connections, ublk devices, TCMU targets. Each carries the label of the instance it
+// belongs to.
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { deviceAddon } from '../native/device.js';
 import { clearLoopDevice, listLoopDevices, readMounts, umount, type MountEntry } from '../native/system.js';
 
-/** What the loop devices of the instance with this directory are labelled with, before `/<n>`. */
+/** What the devices of the instance with this directory are labelled with, before `/<n>`. */
 export function instanceLabel(directory: string): string {
 	return `obd:${createHash('sha256').update(path.resolve(directory)).digest('hex').slice(0, 24)}`;
 }
@@ -25,14 +27,17 @@ export async function unmountDevices(devicePaths: readonly string[]): Promise<vo
 
 /**
  * Releases everything that the devices of a dead instance have left: mounts below its directory and of its
- * devices, the devices, their FUSE connections. `directory` is the instance's; its files stay.
+ * devices, the devices, whatever stands behind them. `directory` is the instance's; its files stay.
  */
 export async function releaseDevices(directory: string): Promise<void> {
 	const resolved = path.resolve(directory);
-	await unmountAll((await readMounts()).filter((mount) => isBelow(resolved, mount.mountPoint)));
 	const label = instanceLabel(resolved);
 	const loops = (await listLoopDevices()).filter((loop) => loop.label.startsWith(`${label}/`));
-	await unmountDevices(loops.map((loop) => `/dev/loop${loop.number}`));
+	const mounted = await mountsOf([...loops.map((loop) => `/dev/loop${loop.number}`), ...(await deviceAddon().listServed(label))]);
+	// Before the mounts: as long as the kernel waits for a new server, so does every unmount.
+	await deviceAddon().releaseServed(label);
+	await unmountAll((await readMounts()).filter((mount) => isBelow(resolved, mount.mountPoint)));
+	await unmountAll(mounted.filter((mount) => !isBelow(resolved, mount.mountPoint)));
 	await Promise.all(loops.map((loop) => clearLoopDevice(loop.number)));
 }
 
@@ -48,8 +53,9 @@ async function unmountAll(mounts: readonly MountEntry[]): Promise<void> {
 	}
 }
 
+/** Empty when the device is gone. */
 async function deviceNumber(devicePath: string): Promise<string> {
-	return (await readFile(`/sys/class/block/${path.basename(devicePath)}/dev`, 'utf8')).trim();
+	return (await readFile(`/sys/class/block/${path.basename(devicePath)}/dev`, 'utf8').catch(() => '')).trim();
 }
 
 function isBelow(directory: string, candidate: string): boolean {

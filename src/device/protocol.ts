@@ -1,5 +1,6 @@
 // What the builder and the device server process say to each other: calls of the builder, and events of
 // the server.
+import type { DeviceKind } from '../native/device.js';
 import type { HostConfigs } from '../registry/index.js';
 import type { CommittedLayer, CommitOptions, DeviceError, DeviceStats, LowerLayer } from './types.js';
 
@@ -45,6 +46,8 @@ export interface ServerConfig {
 	readonly root: string;
 	/** Working files go here. */
 	readonly directory: string;
+	/** How the kernel reaches the devices. */
+	readonly kind: DeviceKind;
 	/** How to talk to registries; see the registry room. */
 	readonly hosts: HostConfigs;
 }

@@ -2,7 +2,7 @@
 // native numbers, and the working files of writable layers.
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { deviceAddon, type DeviceFault, type WritableFiles } from '../native/device.js';
+import { deviceAddon, type DeviceFault, type DeviceKind, type WritableFiles } from '../native/device.js';
 import { answerFetch, type BlobFetcher } from './fetcher.js';
 import { instanceLabel, mountsOf, unmountDevices } from './leftovers.js';
 import type { Method, ServerConfig, ServerMethods } from './protocol.js';
@@ -33,12 +33,14 @@ export class Server {
 	readonly #filesDir: string;
 	readonly #cacheDir: string;
 	readonly #label: string;
+	readonly #kind: DeviceKind;
 	#fileCount = 0;
 
 	private constructor(config: ServerConfig) {
 		this.#filesDir = path.join(config.directory, 'layers');
 		this.#cacheDir = path.join(config.root, 'cache', 'blocks');
 		this.#label = instanceLabel(config.directory);
+		this.#kind = config.kind;
 	}
 
 	/** `onError` is told of failed block requests. The fetcher is asked for when the first remote layer is read. */
@@ -58,7 +60,7 @@ export class Server {
 			const files = writable ? this.#newFiles() : undefined;
 			try {
 				const label = `${this.#label}/${this.#fileCount++}`;
-				const device = await deviceAddon().attachDevice(opened.map((layer) => layer.number), files, virtualSize ?? 0, label);
+				const device = await deviceAddon().attachDevice(this.#kind, opened.map((layer) => layer.number), files, virtualSize ?? 0, label);
 				const id = String(device.id);
 				const remoteDigests = lowers.flatMap((lower) => (lower.kind === 'remote' ? [lower.digest] : []));
 				this.#devices.set(id, { number: device.id, path: device.path, files, remoteDigests });

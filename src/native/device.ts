@@ -32,12 +32,15 @@ export interface WritableFiles {
 	readonly index: string;
 }
 
+/** How the kernel reaches a disk: native/device has a server for each. */
+export type DeviceKind = 'fuse' | 'tcmu' | 'ublk';
+
 interface DeviceAddon {
 	startDeviceHost(onFetch: (request: FetchRequest) => void, onFault: (fault: DeviceFault) => void): void;
 	openLayerFile(digest: string, path: string): Promise<number>;
 	openRemoteLayer(digest: string, size: number, source: string, cacheDir: string): Promise<number>;
 	closeLayer(layer: number): void;
-	attachDevice(lowers: readonly number[], writable: WritableFiles | undefined, virtualSize: number, label: string): Promise<{ id: number; path: string; size: number }>;
+	attachDevice(kind: DeviceKind, lowers: readonly number[], writable: WritableFiles | undefined, virtualSize: number, label: string): Promise<{ id: number; path: string; size: number }>;
 	sealDevice(device: number, next: WritableFiles, ifWrites: number | undefined): Promise<number | undefined>;
 	detachDevice(device: number): Promise<boolean>;
 	commitLayer(layer: number, path: string, uuid: string, parentUuid: string | undefined): Promise<{ digest: string; size: number; segments: number; dataBytes: number }>;
@@ -45,6 +48,12 @@ interface DeviceAddon {
 	fetchedBytes(): Record<string, number>;
 	completeFetch(id: number, data: Uint8Array): void;
 	failFetch(id: number, reason: string): void;
+	/** Fails with what ublk lacks on this host. */
+	checkUblk(): Promise<void>;
+	/** Nodes of the ublk and TCMU devices with this instance's label. */
+	listServed(label: string): Promise<string[]>;
+	/** Takes these away, their server being dead: what waits for it fails. */
+	releaseServed(label: string): Promise<void>;
 }
 
 export const deviceAddon = (): DeviceAddon => nativeAddon() as DeviceAddon;

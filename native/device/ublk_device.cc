@@ -1,0 +1,133 @@
+#include "device/ublk_device.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <optional>
+#include <thread>
+
+#include "device/block_node.h"
+#include "device/ublk_control.h"
+#include "error.h"
+
+namespace obd {
+namespace {
+
+constexpr unsigned kMaxQueues = 4;
+// Of one discard or write-zeroes request: 4 GiB less a sector, what 32 bits of sectors and bytes can say.
+constexpr uint32_t kMaxZeroSectors = UINT32_MAX >> 9;
+
+unsigned queue_count() { return std::clamp(std::thread::hardware_concurrency(), 1u, kMaxQueues); }
+
+ublk_params params_of(const BlockDevice& disk) {
+  ublk_params params{};
+  params.types = UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_DISCARD;
+  params.basic.attrs = UBLK_ATTR_VOLATILE_CACHE | (disk.writable() ? 0 : UBLK_ATTR_READ_ONLY);
+  params.basic.logical_bs_shift = 9;
+  params.basic.physical_bs_shift = 12;
+  params.basic.io_opt_shift = 12;
+  params.basic.io_min_shift = 12;
+  params.basic.max_sectors = UblkQueue::kMaxTransfer >> 9;
+  params.basic.dev_sectors = disk.size() >> 9;
+  params.discard.discard_granularity = 512;
+  params.discard.max_discard_sectors = kMaxZeroSectors;
+  params.discard.max_write_zeroes_sectors = kMaxZeroSectors;
+  params.discard.max_discard_segments = 1;
+  return params;
+}
+
+std::string char_path(uint32_t id) { return char_node("ublk-char", "ublkc" + std::to_string(id)); }
+std::string block_path(uint32_t id) { return block_node("ublkb" + std::to_string(id)); }
+
+std::vector<uint32_t> ids_of(const std::string& owner) {
+  const uint64_t wanted = DeviceLabel::packed_owner(DeviceLabel{owner, 0}.packed());
+  std::vector<uint32_t> ids;
+  for (const ublksrv_ctrl_dev_info& info : ublk_list()) {
+    if (info.ublksrv_flags != 0 && DeviceLabel::packed_owner(info.ublksrv_flags) == wanted) ids.push_back(info.dev_id);
+  }
+  return ids;
+}
+
+}  // namespace
+
+std::unique_ptr<UblkDevice> UblkDevice::attach(const DiskRequests& requests, const DeviceLabel& label) {
+  ublksrv_ctrl_dev_info info{};
+  info.nr_hw_queues = static_cast<uint16_t>(queue_count());
+  info.queue_depth = UblkQueue::kDepth;
+  info.max_io_buf_bytes = UblkQueue::kMaxTransfer;
+  info.flags = kUblkFeatures;
+  info.ublksrv_flags = label.packed();
+  ublk_add(info);
+  // From here on the destructor takes back what was made.
+  std::unique_ptr<UblkDevice> device(new UblkDevice(info.dev_id));
+  check_ublk_features();
+  ublk_params params = params_of(requests.disk());
+  ublk_set_params(info.dev_id, params);
+  device->start_queues(requests, info.nr_hw_queues);
+  ublk_start(info.dev_id);
+  device->path_ = block_path(info.dev_id);
+  return device;
+}
+
+std::unique_ptr<UblkDevice> UblkDevice::take_over(const DiskRequests& requests, const DeviceLabel& label) {
+  for (const ublksrv_ctrl_dev_info& info : ublk_list()) {
+    if (info.ublksrv_flags != label.packed()) continue;
+    ublk_start_recovery(info.dev_id);
+    std::unique_ptr<UblkDevice> device(new UblkDevice(info.dev_id));
+    device->start_queues(requests, info.nr_hw_queues);
+    ublk_end_recovery(info.dev_id);
+    device->path_ = block_path(info.dev_id);
+    return device;
+  }
+  return nullptr;
+}
+
+UblkDevice::~UblkDevice() {
+  if (gone_) return;
+  try {
+    tear_down();
+  } catch (const std::system_error&) {
+    // The kernel keeps it; the next start of the instance finds and releases it.
+  }
+}
+
+void UblkDevice::start_queues(const DiskRequests& requests, unsigned count) {
+  const auto open_device = std::make_shared<UniqueFd>(::open(char_path(id_).c_str(), O_RDWR | O_CLOEXEC));
+  if (!*open_device) throw_errno("open " + char_path(id_));
+  for (uint16_t number = 0; number < count; ++number) {
+    auto queue = std::make_shared<UblkQueue>(open_device, number, requests);
+    queue->start();
+    queues_.push_back(std::move(queue));
+  }
+}
+
+void UblkDevice::tear_down() {
+  ublk_stop(id_);
+  for (const auto& queue : queues_) queue->join();
+  queues_.clear();
+  ublk_delete(id_);
+  gone_ = true;
+}
+
+bool UblkDevice::try_detach() {
+  if (gone_) return true;
+  const std::optional<UniqueFd> claim = claim_block_device(path_);
+  if (!claim) return false;
+  tear_down();
+  return true;
+}
+
+std::vector<std::string> list_ublk_devices(const std::string& owner) {
+  std::vector<std::string> nodes;
+  for (const uint32_t id : ids_of(owner)) nodes.push_back("/dev/ublkb" + std::to_string(id));
+  return nodes;
+}
+
+void release_ublk_devices(const std::string& owner) {
+  for (const uint32_t id : ids_of(owner)) {
+    ublk_stop(id);
+    ublk_delete(id);
+  }
+}
+
+}  // namespace obd

@@ -1,0 +1,43 @@
+// Serves a disk as /dev/ublkbN.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "device/device_label.h"
+#include "device/disk_requests.h"
+#include "device/served_device.h"
+#include "device/ublk_queue.h"
+
+namespace obd {
+
+class UblkDevice : public ServedDevice {
+ public:
+  // Makes the block device and begins to serve. Throws std::system_error.
+  static std::unique_ptr<UblkDevice> attach(const DiskRequests& requests, const DeviceLabel& label);
+  // Serves on where a server that died has left the device with this label: requests that were under way
+  // are carried out again. Null when there is no such device.
+  static std::unique_ptr<UblkDevice> take_over(const DiskRequests& requests, const DeviceLabel& label);
+  ~UblkDevice() override;
+
+  const std::string& path() const override { return path_; }
+  bool try_detach() override;
+
+ private:
+  explicit UblkDevice(uint32_t id) : id_(id) {}
+  void start_queues(const DiskRequests& requests, unsigned count);
+  // Ends what has been begun, as far as it has come.
+  void tear_down();
+
+  const uint32_t id_;
+  bool gone_ = false;
+  std::string path_;
+  std::vector<std::shared_ptr<UblkQueue>> queues_;
+};
+
+// Nodes of the ublk devices of an instance, by DeviceLabel::owner.
+std::vector<std::string> list_ublk_devices(const std::string& owner);
+// Takes all of them away, their server being dead: requests that wait for it fail. Throws std::system_error.
+void release_ublk_devices(const std::string& owner);
+
+}  // namespace obd

@@ -1,0 +1,225 @@
+#include "device/ublk_queue.h"
+
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <cstring>
+#include <utility>
+
+#include "error.h"
+#include "system/io_thread.h"
+#include "system/io_uring.h"
+
+#ifndef IORING_SETUP_SINGLE_ISSUER
+#define IORING_SETUP_SINGLE_ISSUER (1U << 12)
+#endif
+#ifndef IORING_SETUP_DEFER_TASKRUN
+#define IORING_SETUP_DEFER_TASKRUN (1U << 13)
+#endif
+
+namespace obd {
+namespace {
+
+constexpr uint64_t kWake = UINT64_MAX;  // user data of the read of the eventfd; others are tags
+constexpr size_t kDescriptorBytes = UblkQueue::kDepth * sizeof(ublksrv_io_desc);
+static_assert(kDescriptorBytes <= 4096, "one page of descriptors");
+constexpr unsigned kTagShift = 25, kQueueShift = 41;  // of a request's data in the character device
+
+constexpr uint32_t fetch_command() { return static_cast<uint32_t>(_IOWR('u', UBLK_IO_FETCH_REQ, ublksrv_io_cmd)); }
+constexpr uint32_t answer_command() {
+  return static_cast<uint32_t>(_IOWR('u', UBLK_IO_COMMIT_AND_FETCH_REQ, ublksrv_io_cmd));
+}
+
+// The data of a request, as the character device shows it.
+class RequestData {
+ public:
+  RequestData(int device, uint16_t queue, uint16_t tag)
+      : device_(device), offset_(UBLKSRV_IO_BUF_OFFSET + (uint64_t{queue} << kQueueShift) + (uint64_t{tag} << kTagShift)) {}
+  // Each returns 0 or an errno.
+  int give(const void* data, size_t count) const {
+    return moved(::pwrite(device_, data, count, static_cast<off_t>(offset_)), count);
+  }
+  int take(void* data, size_t count) const { return moved(::pread(device_, data, count, static_cast<off_t>(offset_)), count); }
+
+ private:
+  static int moved(ssize_t done, size_t count) {
+    if (done < 0) return errno;
+    return static_cast<size_t>(done) == count ? 0 : EIO;
+  }
+  int device_;
+  uint64_t offset_;
+};
+
+}  // namespace
+
+// What the thread works with.
+class UblkQueue::Session {
+ public:
+  explicit Session(std::shared_ptr<UblkQueue> queue)
+      : queue_(std::move(queue)), ring_(2 * kDepth, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN),
+        buffer_(new char[kMaxTransfer]) {}
+
+  // Offers every tag to the kernel. Throws std::system_error when it does not want one.
+  void begin() {
+    for (uint16_t tag = 0; tag < kDepth; ++tag) command(fetch_command(), {tag, 0});
+    read_wake();
+    ring_.submit(0);
+    // What is refused is refused at once; an accepted command stays until there is a request.
+    ring_.for_each_completion([this](uint64_t user_data, int result) {
+      if (user_data == kWake) return;
+      if (result < 0) throw_errno("fetch from ublk queue " + std::to_string(queue_->number_), -result);
+      requested_.push_back(static_cast<uint16_t>(user_data));
+    });
+  }
+
+  // Serves until the device is stopped.
+  void serve() {
+    for (const uint16_t tag : requested_) handle(tag);
+    while (fetching_ > 0) {
+      ring_.submit(1);
+      ring_.for_each_completion([this](uint64_t user_data, int result) {
+        if (user_data == kWake) {
+          for (const Answer& answer : queue_->take_parked()) commit(answer);
+          read_wake();
+        } else if (result == UBLK_IO_RES_OK) {
+          handle(static_cast<uint16_t>(user_data));
+        } else {
+          --fetching_;
+        }
+      });
+    }
+  }
+
+ private:
+  void command(uint32_t operation, Answer answer) {
+    ublksrv_io_cmd io{};
+    io.q_id = queue_->number_;
+    io.tag = answer.tag;
+    io.result = answer.result;
+    io_uring_sqe& entry = ring_.next();
+    entry.opcode = IORING_OP_URING_CMD;
+    entry.fd = queue_->device_->get();
+    entry.cmd_op = operation;
+    entry.user_data = answer.tag;
+    std::memcpy(reinterpret_cast<char*>(&entry) + offsetof(io_uring_sqe, cmd), &io, sizeof io);
+  }
+
+  void commit(Answer answer) { command(answer_command(), answer); }
+
+  void read_wake() {
+    io_uring_sqe& entry = ring_.next();
+    entry.opcode = IORING_OP_READ;
+    entry.fd = queue_->wake_.get();
+    entry.addr = reinterpret_cast<uint64_t>(&wake_count_);
+    entry.len = sizeof wake_count_;
+    entry.user_data = kWake;
+  }
+
+  void handle(uint16_t tag) {
+    const int result = carry_out(tag);
+    if (result != DiskRequests::kParked) commit({tag, result});
+  }
+
+  // The result to commit, or kParked.
+  int carry_out(uint16_t tag) {
+    const ublksrv_io_desc& request = queue_->descriptors_[tag];
+    if (ublksrv_get_op(&request) == UBLK_IO_OP_FLUSH) return -queue_->requests_.flush();  // has no range
+    const uint64_t offset = request.start_sector * 512, count = uint64_t{request.nr_sectors} * 512;
+    if (!queue_->requests_.contains(offset, count)) return -EIO;
+    switch (ublksrv_get_op(&request)) {
+      case UBLK_IO_OP_READ:
+        return read(tag, offset, count);
+      case UBLK_IO_OP_WRITE:
+        return write(tag, offset, count);
+      case UBLK_IO_OP_DISCARD:
+      case UBLK_IO_OP_WRITE_ZEROES:
+        return -queue_->requests_.discard(offset, count);
+      default:
+        return -EOPNOTSUPP;
+    }
+  }
+
+  int read(uint16_t tag, uint64_t offset, uint64_t count) {
+    if (count > kMaxTransfer) return -EIO;
+    const auto later = [queue = queue_, tag, count](const void* data, int error) {
+      if (error == 0) error = RequestData(queue->device_->get(), queue->number_, tag).give(data, count);
+      queue->answer_parked({tag, error == 0 ? static_cast<int>(count) : -error});
+    };
+    int error = queue_->requests_.read(buffer_.get(), count, offset, later);
+    if (error == DiskRequests::kParked) return error;
+    if (error == 0) error = RequestData(queue_->device_->get(), queue_->number_, tag).give(buffer_.get(), count);
+    return error == 0 ? static_cast<int>(count) : -error;
+  }
+
+  int write(uint16_t tag, uint64_t offset, uint64_t count) {
+    if (count > kMaxTransfer) return -EIO;
+    int error = RequestData(queue_->device_->get(), queue_->number_, tag).take(buffer_.get(), count);
+    if (error == 0) error = queue_->requests_.write(buffer_.get(), count, offset);
+    return error == 0 ? static_cast<int>(count) : -error;
+  }
+
+  const std::shared_ptr<UblkQueue> queue_;
+  IoUring ring_;
+  const std::unique_ptr<char[]> buffer_;
+  uint64_t wake_count_ = 0;
+  unsigned fetching_ = kDepth;  // tags that the kernel has, or that we have a request of
+  std::vector<uint16_t> requested_;
+};
+
+UblkQueue::UblkQueue(std::shared_ptr<UniqueFd> device, uint16_t number, DiskRequests requests)
+    : device_(std::move(device)), number_(number), requests_(std::move(requests)), wake_(::eventfd(0, EFD_CLOEXEC)) {
+  if (!wake_) throw_errno("create an eventfd");
+  // The driver lays the descriptors of each queue out as if it had the greatest depth.
+  const uint64_t offset = uint64_t{number} * UBLK_MAX_QUEUE_DEPTH * sizeof(ublksrv_io_desc);
+  void* mapped = ::mmap(nullptr, kDescriptorBytes, PROT_READ, MAP_SHARED | MAP_POPULATE, device_->get(), static_cast<off_t>(offset));
+  if (mapped == MAP_FAILED) throw_errno("map the descriptors of a ublk queue");
+  descriptors_ = static_cast<const ublksrv_io_desc*>(mapped);
+}
+
+UblkQueue::~UblkQueue() { ::munmap(const_cast<ublksrv_io_desc*>(descriptors_), kDescriptorBytes); }
+
+void UblkQueue::start() {
+  std::promise<void> began;
+  std::future<void> beginning = began.get_future();
+  thread_ = std::thread([self = shared_from_this(), began = std::move(began)]() mutable {
+    become_io_thread("obd-ublk");
+    std::unique_ptr<Session> session;
+    try {
+      session = std::make_unique<Session>(self);
+      session->begin();
+    } catch (...) {
+      return began.set_exception(std::current_exception());
+    }
+    began.set_value();
+    session->serve();
+  });
+  try {
+    beginning.get();
+  } catch (...) {
+    join();
+    throw;
+  }
+}
+
+void UblkQueue::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void UblkQueue::answer_parked(Answer answer) {
+  {
+    const std::lock_guard lock(parked_mutex_);
+    parked_.push_back(answer);
+  }
+  const uint64_t one = 1;
+  while (::write(wake_.get(), &one, sizeof one) < 0 && errno == EINTR) {
+  }
+}
+
+std::vector<UblkQueue::Answer> UblkQueue::take_parked() {
+  const std::lock_guard lock(parked_mutex_);
+  return std::exchange(parked_, {});
+}
+
+}  // namespace obd

@@ -1,0 +1,53 @@
+// One queue of a ublk device: a thread with an io_uring of its own that takes the queue's requests from the
+// kernel, carries them out, and answers. Reads that wait for remote bytes are answered when these come.
+#pragma once
+#include <linux/ublk_cmd.h>
+
+#include <future>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "device/disk_requests.h"
+#include "system/unique_fd.h"
+
+namespace obd {
+
+class UblkQueue : public std::enable_shared_from_this<UblkQueue> {
+ public:
+  static constexpr uint16_t kDepth = 128;          // requests
+  static constexpr uint32_t kMaxTransfer = 512 << 10;  // bytes of one read or write
+
+  // `device` is the open /dev/ublkcN, shared by all queues.
+  UblkQueue(std::shared_ptr<UniqueFd> device, uint16_t number, DiskRequests requests);
+  ~UblkQueue();
+  UblkQueue(const UblkQueue&) = delete;
+  UblkQueue& operator=(const UblkQueue&) = delete;
+
+  // Starts the thread, and returns when it fetches requests. Throws std::system_error.
+  void start();
+  // Waits for the thread, which ends when the device is stopped.
+  void join();
+
+ private:
+  class Session;
+  struct Answer {
+    uint16_t tag;
+    int result;  // bytes, or a negative errno
+  };
+
+  void answer_parked(Answer answer);
+  std::vector<Answer> take_parked();
+
+  const std::shared_ptr<UniqueFd> device_;
+  const uint16_t number_;
+  DiskRequests requests_;
+  const ublksrv_io_desc* descriptors_ = nullptr;  // one a tag, written by the kernel
+  UniqueFd wake_;                                 // eventfd: there are parked answers
+  std::mutex parked_mutex_;
+  std::vector<Answer> parked_;
+  std::thread thread_;
+};
+
+}  // namespace obd

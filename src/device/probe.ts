@@ -1,0 +1,99 @@
+// Which device servers this host can use, and what the others lack.
+import { execFile } from 'node:child_process';
+import { constants } from 'node:fs';
+import { access, open, stat } from 'node:fs/promises';
+import { release } from 'node:os';
+import { promisify } from 'node:util';
+import { deviceAddon, type DeviceKind } from '../native/device.js';
+import { mount } from '../native/system.js';
+
+const run = promisify(execFile);
+
+export interface DeviceProbe {
+	readonly kind: DeviceKind;
+	/** What this host lacks to use it; absent when it works. */
+	readonly missing?: string;
+}
+
+/** The fastest first, by measurement: see docs/devices.md. */
+const order: readonly DeviceKind[] = ['ublk', 'tcmu', 'fuse'];
+
+const probes: Readonly<Record<DeviceKind, () => Promise<void>>> = { ublk: probeUblk, tcmu: probeTcmu, fuse: probeFuse };
+
+/** Looks at every device server, the fastest first. Loads the kernel modules they need, where there are any. */
+export function probeDevices(): Promise<DeviceProbe[]> {
+	return Promise.all(order.map(probe));
+}
+
+/**
+ * The device server to use: the one wanted, or for `auto` the fastest that works. Fails with what is missing.
+ */
+export async function chooseDevice(wanted: DeviceKind | 'auto'): Promise<DeviceKind> {
+	const lacking: string[] = [];
+	for (const kind of wanted === 'auto' ? order : [wanted]) {
+		const { missing } = await probe(kind);
+		if (missing === undefined) return kind;
+		lacking.push(`${kind}: ${missing}`);
+	}
+	throw new Error(wanted === 'auto' ? `no device server works here:\n${lacking.join('\n')}` : `device server ${lacking.join('')}`);
+}
+
+async function probe(kind: DeviceKind): Promise<DeviceProbe> {
+	try {
+		await probes[kind]();
+		return { kind };
+	} catch (error) {
+		return { kind, missing: error instanceof Error ? error.message : String(error) };
+	}
+}
+
+async function probeFuse(): Promise<void> {
+	if (!(await exists('/dev/fuse'))) await loadModule('fuse');
+	if (!(await exists('/dev/loop-control'))) await loadModule('loop');
+	await mayOpen('/dev/fuse');
+	await mayOpen('/dev/loop-control');
+}
+
+async function probeUblk(): Promise<void> {
+	if (!(await exists('/dev/ublk-control'))) await loadModule('ublk_drv');
+	await mayOpen('/dev/ublk-control');
+	await deviceAddon().checkUblk();
+}
+
+const configfs = '/sys/kernel/config';
+
+async function probeTcmu(): Promise<void> {
+	if (!(await exists(configfs))) await loadModule('configfs');
+	await loadModule('target_core_user');
+	await loadModule('tcm_loop');
+	if (!(await exists(`${configfs}/target`))) await mount('configfs', configfs, 'configfs');
+	await access(`${configfs}/target/core`, constants.W_OK);
+}
+
+/** Loads a module unless the kernel has it already. */
+async function loadModule(name: string): Promise<void> {
+	if (await exists(`/sys/module/${name}`)) return;
+	const lacking = `the kernel module ${name} is missing`;
+	if (!(await exists(`/lib/modules/${release()}/modules.dep`))) throw new Error(`${lacking}: there are no modules for Linux ${release()}`);
+	try {
+		await run('modprobe', [name], { env: { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` } });
+	} catch (error) {
+		const { stderr, code } = error as { stderr?: string; code?: string };
+		throw new Error(`${lacking}: ${code === 'ENOENT' ? 'modprobe was not found, install kmod' : (stderr ?? '').trim()}`, { cause: error });
+	}
+}
+
+async function mayOpen(path: string): Promise<void> {
+	try {
+		await (await open(path, 'r+')).close();
+	} catch (error) {
+		throw new Error(`${path} cannot be opened: ${(error as Error).message}`, { cause: error });
+	}
+}
+
+function exists(path: string): Promise<boolean> {
+	return stat(path).then(
+		() => true,
+		() => false,
+	);
+}

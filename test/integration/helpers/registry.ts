@@ -33,7 +33,8 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
 	const ca = options.tls === true ? makeCertificate(directory, 'tls').certificate : undefined;
 	const configFile = path.join(directory, 'config.yml');
 	writeFileSync(configFile, JSON.stringify(registryConfig(directory, port, options)));
-	const child = spawn('docker-registry', ['serve', configFile], { stdio: ['ignore', 'ignore', 'pipe'] });
+	// It ends with the test, also when that is killed before its teardown.
+	const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'docker-registry', 'serve', configFile], { stdio: ['ignore', 'ignore', 'pipe'] });
 	let log = '';
 	child.stderr.on('data', (chunk: Buffer) => {
 		log = (log + chunk.toString('utf8')).slice(-8192);

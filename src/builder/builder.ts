@@ -12,7 +12,7 @@ import { mount, umount } from '../native/system.js';
 import { RegistryClient } from '../registry/index.js';
 import { Runtime } from '../runtime/index.js';
 import type { BuildSession } from '../session/index.js';
-import { SnapshotManager, type SealedLayer } from '../snapshot/index.js';
+import { SnapshotManager } from '../snapshot/index.js';
 import { Solver, type StatusSink } from '../solver/index.js';
 import { ImageResolver, Sources } from '../sources/index.js';
 import { Store, type Lease } from '../store/index.js';
@@ -36,7 +36,6 @@ export class Builder {
 	readonly solver: Solver<BuildSession>;
 	readonly exporter: Exporter;
 	readonly resolver: ImageResolver;
-	readonly #stores: Stores;
 	readonly #cache: StoreCache;
 	readonly #registry: RegistryClient;
 	readonly #runtime: Runtime;
@@ -44,7 +43,7 @@ export class Builder {
 	#deviceServer: Promise<DeviceServer> | undefined;
 
 	private constructor(private readonly store: Store, private readonly lease: Lease, instanceDir: string, options: BuilderOptions) {
-		const stores = this.#stores = new Stores(store, lease);
+		const stores = new Stores(store, lease);
 		const isInsecure = (domain: string): boolean => options.insecureRegistries.includes(domain);
 		this.#registry = new RegistryClient();
 		this.#runtime = new Runtime(path.join(instanceDir, 'runtime'));
@@ -102,18 +101,6 @@ export class Builder {
 		const dir = path.join(this.store.root, 'stat-cache');
 		await mkdir(dir, { recursive: true });
 		return path.join(dir, createHash('sha256').update(path.resolve(directory)).digest('hex'));
-	}
-
-	/** Path of a layer's blob in the store; downloaded and verified when it is not there. */
-	async layerFile(layer: SealedLayer, signal: AbortSignal): Promise<string> {
-		const present = await this.#stores.layers.blobPath(layer.digest);
-		if (present !== undefined) return present;
-		if (!layer.source) throw new Error(`layer ${layer.digest} is neither in the store nor in a registry`);
-		const file = await this.#stores.layers.temporaryPath();
-		const repository = this.#registry.repository(layer.source.repository, { insecure: layer.source.insecure });
-		await repository.download({ mediaType: '', digest: layer.digest, size: layer.size }, file, { signal });
-		await this.#stores.layers.adopt(file, layer.digest, layer.size);
-		return this.store.blobs.path(layer.digest);
 	}
 
 	/** Shows a mounted directory at another place while `use` runs. */

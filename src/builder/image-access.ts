@@ -29,12 +29,6 @@ export async function openImage(builder: Builder, reference: string, platform: P
 	return { reference: resolved.reference, config: resolved.config, snapshot: content.snapshot, size: layers.reduce((sum, layer) => sum + layer.size, 0) };
 }
 
-/** Local files of an image's overlaybd layers, bottom first; what is not in the store is downloaded and verified. */
-export async function layerFiles(builder: Builder, image: OpenedImage, signal: AbortSignal): Promise<string[]> {
-	const layers = await sealedLayers(image.snapshot);
-	return Promise.all(layers.map((layer) => builder.layerFile(layer, signal)));
-}
-
 export interface RunOptions {
 	/** Replaces the image's Cmd. */
 	readonly args: readonly string[];
@@ -82,4 +76,12 @@ export async function mountImage(builder: Builder, image: OpenedImage, target: s
 	} finally {
 		await view.release();
 	}
+}
+
+/** Pushes an opened image, converted if it was an ordinary one, as an overlaybd image. Returns the manifest's digest. */
+export async function convertImage(builder: Builder, image: OpenedImage, target: string, platform: Platform, signal: AbortSignal): Promise<string> {
+	const reporter = new VertexReporter({ digest: target, name: target, inputs: [] });
+	const output = { platforms: [{ platform, snapshot: image.snapshot, config: image.config }], multiPlatform: false };
+	const metadata = await builder.exporter.run({ type: 'image', attributes: { name: target, push: 'true' } }, output, { signal, reporter });
+	return metadata['containerimage.digest'] ?? '';
 }

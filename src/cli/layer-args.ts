@@ -6,6 +6,11 @@ async function exists(path: string): Promise<boolean> {
 	return access(path).then(() => true, () => false);
 }
 
+/** Whether an argument names a file, or a DATA:INDEX pair of files. */
+export async function isLayerFile(argument: string): Promise<boolean> {
+	return parseLayer(argument).then(() => true, () => false);
+}
+
 /** The layer files that `argument` names. Throws an error that says which file is missing. A path with a
  *  colon in it is taken as it is when such a file exists. */
 export async function parseLayer(argument: string): Promise<LayerFile> {

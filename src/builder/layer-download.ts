@@ -1,0 +1,39 @@
+// Brings an image's overlaybd layers here as files, without a store, root or a device.
+import path from 'node:path';
+import { digestHex, type Platform } from '../image/index.js';
+import { RegistryClient } from '../registry/index.js';
+import type { BuildSession } from '../session/index.js';
+import { ImageResolver } from '../sources/index.js';
+
+export interface DownloadOptions {
+	readonly platform: Platform;
+	/** Files are made in this directory, named by digest. */
+	readonly directory: string;
+	readonly insecureRegistries: readonly string[];
+	readonly signal: AbortSignal;
+}
+
+const nothingLent: BuildSession = {
+	localDirectory: () => Promise.reject(new Error('no directories here')),
+	secret: () => Promise.resolve(undefined),
+	sshAgent: () => Promise.resolve(undefined),
+};
+const noCache = { get: () => Promise.resolve(undefined), put: () => Promise.resolve() };
+
+/** Paths of the layers, bottom first. Throws for an image whose layers are no overlaybd layers. */
+export async function downloadLayers(reference: string, options: DownloadOptions): Promise<string[]> {
+	const registry = new RegistryClient();
+	try {
+		const resolver = new ImageResolver({ registry, cache: noCache, isInsecure: (domain) => options.insecureRegistries.includes(domain) });
+		const { layers } = await resolver.resolve(reference, options.platform, nothingLent, options.signal);
+		if (layers.kind !== 'overlaybd') throw new Error(`${reference} is an ordinary image: make an overlaybd one of it with obd-image convert`);
+		return await Promise.all(layers.layers.map(async ({ digest, size, source }) => {
+			if (!source) throw new Error(`layer ${digest} is in no registry`);
+			const file = path.join(options.directory, digestHex(digest));
+			await registry.repository(source.repository, { insecure: source.insecure }).download({ mediaType: '', digest, size }, file, { signal: options.signal });
+			return file;
+		}));
+	} finally {
+		registry.close();
+	}
+}

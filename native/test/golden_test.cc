@@ -2,7 +2,7 @@
 // determines is written again byte for byte.
 #include <doctest/doctest.h>
 
-#include <fstream>
+#include <cstdio>
 
 #include "blob/local_blob.h"
 #include "layer_support.h"
@@ -91,6 +91,28 @@ TEST_CASE("committed writable layers equal those of overlaybd-commit") {
   CHECK(commit(*golden_writable(dir, "rw-sparse"), plain(), out).digest == std::string("sha256:") + kRwCommitted);
   CHECK(commit(*open_layers({golden("rw/rw-append.sealed")})[0], plain(), out).digest == std::string("sha256:") + kRwCommitted);
   CHECK(sha256_file(out) == kRwCommitted);
+}
+
+TEST_CASE("committed records are cut where overlaybd-commit cuts them") {
+  // FORMATS.md 2.3: pieces of 64 sectors, joined while shorter than 16383.
+  TempDir dir;
+  auto lengths = [&](const std::vector<uint64_t>& writes) {
+    const auto layer = WritableLayer::create(dir.file("d"), dir.file("i"), 64 << 20, "", "");
+    uint64_t at = 0;
+    for (const uint64_t sectors : writes) {
+      layer->write(std::string(sectors * 512, 'a').data(), sectors * 512, at * 512);
+      at += sectors;
+    }
+    layer->freeze();
+    commit(*layer, plain(), dir.file("out"));
+    std::vector<uint64_t> found;
+    for (const Segment& s : open_layers({dir.file("out")})[0]->index()->segments()) found.push_back(s.length);
+    for (const char* name : {"d", "i"}) std::remove(dir.file(name).c_str());
+    return found;
+  };
+  CHECK(lengths({20000}) == std::vector<uint64_t>{16320, 3680});
+  CHECK(lengths({16320, 62}) == std::vector<uint64_t>{16382});
+  CHECK(lengths({16320, 63}) == std::vector<uint64_t>{16320, 63});
 }
 
 TEST_CASE("layers committed again equal those of overlaybd-commit -z -t") {

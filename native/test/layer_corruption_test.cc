@@ -122,6 +122,18 @@ TEST_CASE("a ZFile with any bit flipped is an error, or reads the same") {
   }
 }
 
+TEST_CASE("a damaged ZFile index is noticed when the file is opened") {
+  std::string content;
+  std::string bytes = small_layer(true, false, false, content);
+  bool digest_ok;
+  const ZFileHeader h = decode_zfile_header(bytes.data(), digest_ok);
+  for (uint64_t at = h.index_offset; at < h.index_offset + h.block_count * 4; at += 4) {
+    std::string bad = bytes;
+    bad[at] = static_cast<char>(bad[at] ^ 1);
+    expect_error(bad, "the index does not match its checksum");
+  }
+}
+
 TEST_CASE("a trailer-style ZFile with any bit flipped is an error") {
   TempDir dir;
   Random random(2);

@@ -106,7 +106,8 @@ TEST_CASE("committed records are cut where overlaybd-commit cuts them") {
     layer->freeze();
     commit(*layer, plain(), dir.file("out"));
     std::vector<uint64_t> found;
-    for (const Segment& s : open_layers({dir.file("out")})[0]->index()->segments()) found.push_back(s.length);
+    const auto committed = open_layers({dir.file("out")})[0];
+    for (const Segment& s : committed->index()->segments()) found.push_back(s.length);
     for (const char* name : {"d", "i"}) std::remove(dir.file(name).c_str());
     return found;
   };

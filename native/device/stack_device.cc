@@ -65,8 +65,13 @@ std::optional<Stack::Frozen> StackDevice::seal(FetchManager& fetches, std::share
         const auto read = [&](void* buf, size_t count, uint64_t offset) {
           return stack_->try_read(buf, count, offset, misses);
         };
-        const std::optional<ext4::BlockZero> clean = ext4::clean_block_zero(stack_->size(), read, misses);
-        if (clean) stack_->write(clean->data(), clean->size(), 0);
+        try {
+          const std::optional<ext4::BlockZero> clean = ext4::clean_block_zero(stack_->size(), read, misses);
+          if (clean) stack_->write(clean->data(), clean->size(), 0);
+        } catch (const ext4::JournalInUse&) {
+          if (if_writes) return std::nullopt;
+          throw;
+        }
       }
       if (misses.empty()) return stack_->stack_writable(std::move(next));
     }

@@ -32,7 +32,8 @@ class StackDevice : public BlockDevice {
 
   // Live seal: makes the superblock of an ext4 in it clean (ext4/superblock.h), freezes the writable layer
   // and stacks `next` on it, atomically with respect to writes. With `if_writes`, nullopt and no change
-  // when the write counter is another number. Fetches what it has to read: never on a thread that serves a
+  // when the write counter is another number, or when the file system has a journal in use, which only a
+  // freeze empties. Fetches what it has to read: never on a thread that serves a
   // device. Throws FormatError when the file system cannot be sealed as it is, std::runtime_error after a
   // write that failed: the layer would lack what the file system believes to be there.
   std::optional<Stack::Frozen> seal(FetchManager& fetches, std::shared_ptr<WritableLayer> next,

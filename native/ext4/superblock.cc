@@ -150,7 +150,7 @@ std::optional<BlockZero> clean_block_zero(uint64_t disk_size, const TryRead& rea
   if (get<uint16_t>(super, kMagicAt) != kMagic) return std::nullopt;
   const auto incompat = get<uint32_t>(super, kIncompat);
   if (get<uint16_t>(super, kState) & kStateError) bad("the kernel found errors in this file system: it is not sealed");
-  if (incompat & kIncompatRecover) bad("the journal has to be replayed: freeze the file system before the seal");
+  if (incompat & kIncompatRecover) throw JournalInUse();
 
   // Descriptors that are spread over the disk (meta_bg) are left to the kernel, which does not mind the
   // counts; nothing obd makes has them.

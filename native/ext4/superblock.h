@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "blob/blob.h"
+#include "error.h"
 
 namespace obd::ext4 {
 
@@ -20,11 +21,18 @@ using BlockZero = std::array<unsigned char, 4096>;
 // Reads the disk like BlockDevice::try_read.
 using TryRead = std::function<bool(void* buf, size_t count, uint64_t offset)>;
 
+// The journal holds changes that are not in place yet.
+class JournalInUse : public FormatError {
+ public:
+  JournalInUse()
+      : FormatError("ext4 superblock", kSuperblockOffset, "the journal has to be replayed: freeze the file system before the seal") {}
+};
+
 // The first block of the disk with a clean superblock: state valid, free counts summed up from the group
 // descriptors, mount times and places (which tell of the building host) reset, checksum right. Nullopt
 // when there is no ext2, 3 or 4, when it is that way already, or when `misses` is not empty afterwards.
-// Throws FormatError when the file system is in error, has a journal to replay (freeze it before the
-// seal), or its descriptors fail their checksums.
+// Throws JournalInUse, and FormatError when the file system is in error or its descriptors fail their
+// checksums.
 std::optional<BlockZero> clean_block_zero(uint64_t disk_size, const TryRead& read, const Misses& misses);
 
 }  // namespace obd::ext4

@@ -10,14 +10,15 @@ export interface BlobFetcher {
 	readRange(source: RemoteSource, digest: string, offset: number, length: number, signal: AbortSignal): Promise<Uint8Array>;
 }
 
-/** What is not there after this is an I/O error to whoever reads the disk. */
+/** Bytes that are not there after this are an I/O error to whoever reads the disk. */
 const deadlineMs = 60_000;
 
-/** Answers one request of the native side, whatever happens. */
-export async function answerFetch(fetcher: () => Promise<BlobFetcher>, request: FetchRequest): Promise<void> {
+/** Answers one request of the native side, whatever happens; `closing` ends it early. */
+export async function answerFetch(fetcher: () => Promise<BlobFetcher>, request: FetchRequest, closing: AbortSignal): Promise<void> {
 	try {
 		const source = JSON.parse(request.source) as RemoteSource;
-		const signal = AbortSignal.timeout(deadlineMs);
+		const signal = AbortSignal.any([AbortSignal.timeout(deadlineMs), closing]);
+		closing.throwIfAborted();
 		const data = await (await fetcher()).readRange(source, request.digest, request.offset, request.length, signal);
 		deviceAddon().completeFetch(request.id, data);
 	} catch (error) {

@@ -34,6 +34,7 @@ export class Server {
 	readonly #cacheDir: string;
 	readonly #label: string;
 	readonly #kind: DeviceKind;
+	readonly #closing = new AbortController();
 	#fileCount = 0;
 
 	private constructor(config: ServerConfig) {
@@ -48,7 +49,7 @@ export class Server {
 		const server = new Server(config);
 		await Promise.all([mkdir(server.#filesDir, { recursive: true }), mkdir(server.#cacheDir, { recursive: true })]);
 		deviceAddon().startDeviceHost(
-			(request) => void answerFetch(fetcher, request),
+			(request) => void answerFetch(fetcher, request, server.#closing.signal),
 			(fault) => onError(server.#describe(fault)),
 		);
 		return server;
@@ -111,6 +112,7 @@ export class Server {
 
 	/** Unmounts what is mounted from the devices and detaches them, for as long as that may reasonably take. */
 	async #closeDevices(): Promise<void> {
+		this.#closing.abort(new Error('the device server is ending')); // no unmount waits for a registry
 		const deadline = performance.now() + closePatienceMs;
 		await unmountDevices([...this.#devices.values()].map((device) => device.path));
 		const detach = async (id: string, device: ServedDevice): Promise<void> => {

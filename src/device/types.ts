@@ -47,7 +47,7 @@ export interface Device {
 	 * Live seal: freezes the writable layer as it is now and stacks a fresh one on top, atomically with
 	 * respect to writes. The frozen layer's ext4 superblock is made clean (valid state, free counts,
 	 * checksum). The caller has synced the file system. With `ifWrites`, fails softly (`undefined`) when the
-	 * write counter is no longer that number.
+	 * write counter is no longer that number, or when the file system has a journal, which has to be frozen.
 	 */
 	seal(options?: { readonly ifWrites?: number }): Promise<FrozenLayer | undefined>;
 	stats(): Promise<DeviceStats>;

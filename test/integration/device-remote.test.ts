@@ -6,8 +6,9 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import anyTest, { type TestFn } from 'ava';
-import type { DeviceError, DeviceServer, LowerLayer } from '../../src/device/index.js';
-import { leftovers, makePlace, removePlace, withLayers, withMount, withServer, type Place } from './helpers/device.js';
+import { buildMountOptions, startDeviceServer, type DeviceError, type DeviceServer, type LowerLayer } from '../../src/device/index.js';
+import { mount } from '../../src/native/system.js';
+import { leftovers, makePlace, removePlace, sha256, withLayers, withMount, withServer, type Place } from './helpers/device.js';
 import { startRegistry, type TestRegistry } from './helpers/registry.js';
 import { startProxy, type RegistryProxy } from './helpers/registry-proxy.js';
 
@@ -51,10 +52,6 @@ async function push(host: string, readFrom: string, file: string): Promise<Lower
 	const done = await fetch(location, { method: 'PUT', body: new Uint8Array(bytes), headers: { 'content-type': 'application/octet-stream' } });
 	if (done.status !== 201) throw new Error(`push of ${file}: ${done.status} ${await done.text()}`);
 	return { kind: 'remote', digest, size: bytes.length, source: { repository: `${readFrom}/base`, insecure: true } };
-}
-
-async function sha256(file: string): Promise<string> {
-	return (await run('sha256sum', [file])).stdout.split(' ')[0] ?? '';
 }
 
 /** Reads the whole device past the page cache; the error when it fails. */
@@ -143,6 +140,26 @@ test('bytes that cannot be fetched are an I/O error that names blob, offset and 
 		await device.detach();
 	});
 	t.truthy(bottom);
+});
+
+test('a server that ends does not wait for a registry that hangs', async (t) => {
+	const { place, proxy, lowers } = t.context;
+	const server = await startDeviceServer(place);
+	const device = await server.attach({ lowers, writable: false });
+	await mount(device.path, place.mountPoint, 'ext4', buildMountOptions(false));
+	let asked: () => void = () => undefined;
+	const waiting = new Promise<void>((resolve) => (asked = resolve));
+	proxy.intercept = () => {
+		asked();
+		return true; // and never answers
+	};
+	const errors: DeviceError[] = [];
+	server.onError((error) => errors.push(error));
+	const reader = readAll(device.path);
+	await waiting;
+	await server.close();
+	t.regex(errors[0]?.message ?? '', /the device server is ending/);
+	t.regex(await reader, /Input\/output error|No such device/);
 });
 
 test('a layer that is not in the registry fails the attach by name', async (t) => {

@@ -7,8 +7,8 @@ import { promisify } from 'node:util';
 import anyTest, { type TestFn } from 'ava';
 import { buildMountOptions, makeFileSystem, type Device, type DeviceServer, type FrozenLayer, type LowerLayer } from '../../src/device/index.js';
 import { flatten, inspectLayer } from '../../src/native/layers.js';
-import { mount, syncfs, umount } from '../../src/native/system.js';
-import { fsckProblems, fuseConnections, gibibyte, leftovers, makePlace, removePlace, sealMounted, serverProcesses, withLayers, withMount, withServer, type Place } from './helpers/device.js';
+import { freeze, mount, syncfs, thaw, umount } from '../../src/native/system.js';
+import { fsckProblems, fuseConnections, gibibyte, leftovers, makePlace, removePlace, sealMounted, serverProcesses, sha256, withLayers, withMount, withServer, type Place } from './helpers/device.js';
 
 const run = promisify(execFile);
 const test = anyTest as TestFn<Place>;
@@ -120,6 +120,32 @@ test('the seal is not done when something was written after the count it was giv
 	t.deepEqual(await leftovers(place), []);
 });
 
+test('a file system with a journal is sealed once it is frozen, and is clean then', async (t) => {
+	const place = t.context;
+	await withServer(place, async (server) => {
+		const device = await server.attach({ lowers: [], writable: true, virtualSize: gibibyte });
+		await run('mke2fs', ['-q', '-t', 'ext4', '-O', 'has_journal', device.path], { env: { PATH: '/usr/sbin:/sbin:/usr/bin:/bin' } });
+		const frozen = await withMount(device, place.mountPoint, true, async () => {
+			await writeFile(path.join(place.mountPoint, 'file'), 'content');
+			await syncfs(place.mountPoint);
+			t.is(await device.seal({ ifWrites: (await device.stats()).writes }), undefined);
+			await t.throwsAsync(device.seal(), { message: /freeze the file system/ });
+			await freeze(place.mountPoint);
+			try {
+				return await device.seal();
+			} finally {
+				await thaw(place.mountPoint);
+			}
+		});
+		await withLayers(server, [{ kind: 'frozen', id: frozen?.id ?? '' }], async (sealed) => {
+			t.deepEqual(await fsckProblems(sealed.path), []);
+			await withMount(sealed, place.mountPoint, false, async () => t.is(await readFile(path.join(place.mountPoint, 'file'), 'utf8'), 'content'));
+		});
+		await device.detach();
+	});
+	t.deepEqual(await leftovers(place), []);
+});
+
 test('a frozen layer stands below other devices while its own device goes on, and after its release', async (t) => {
 	const place = t.context;
 	const second = path.join(place.root, 'mnt2');
@@ -174,8 +200,7 @@ test('the layer says whose child it is, and its digest is that of its file', asy
 		const frozen = await device.seal();
 		const file = path.join(place.root, 'layer');
 		const result = await frozen?.commit({ path: file, uuid: uuid(7), parentUuid: uuid(6) });
-		const { stdout } = await run('sha256sum', [file]);
-		t.is(result?.digest, `sha256:${stdout.split(' ')[0]}`);
+		t.is(result?.digest, `sha256:${await sha256(file)}`);
 		t.is(result?.size, (await stat(file)).size);
 		const report = await inspectLayer(file);
 		t.deepEqual(report.problems, []);
@@ -291,14 +316,13 @@ test('fio finds every block it wrote, with live seals in between', async (t) => 
 		await t.notThrowsAsync(fio);
 		t.true(frozen.length > 1, 'it was sealed while fio ran');
 
-		const { stdout: live } = await run('sha256sum', [device.path]);
+		const live = await sha256(device.path);
 		const top = await device.seal();
 		const lowers = [...frozen, ...(top ? [top] : [])];
 		const committed: LowerLayer[] = [];
 		for (const [n, layer] of lowers.entries()) committed.push(await commitTo(place, layer, n));
 		await withLayers(server, committed, async (sealed) => {
-			const { stdout } = await run('sha256sum', [sealed.path]);
-			t.is(stdout.split(' ')[0], live.split(' ')[0]);
+			t.is(await sha256(sealed.path), live);
 		});
 		await device.detach();
 	});

@@ -83,6 +83,11 @@ export async function fsckProblems(device: string): Promise<string[]> {
 	return output.split('\n').filter((line) => !expected.test(line));
 }
 
+/** Of a file's or device's content; several times as fast as sha256sum. */
+export async function sha256(file: string): Promise<string> {
+	return (await run('openssl', ['dgst', '-sha256', '-r', file])).stdout.split(' ')[0] ?? '';
+}
+
 /** Numbers of the FUSE connections under the instance's loop devices. */
 export async function fuseConnections(instanceDir: string): Promise<string[]> {
 	const { stdout } = await run('losetup', ['--list', '--noheadings', '--output', 'NAME,BACK-MAJ:MIN']);

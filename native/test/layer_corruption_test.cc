@@ -68,7 +68,7 @@ void expect_error(const std::string& bytes, const std::string& words) {
     SealedLayer::open(std::make_shared<MemoryBlob>(bytes, "damaged"));
     FAIL("opened, expected: " << words);
   } catch (const FormatError& e) {
-    CHECK_MESSAGE(std::string(e.what()).find(words) != std::string::npos, e.what());
+    CHECK_MESSAGE(std::string(e.what()).find(words) != std::string::npos, std::string(e.what()));
   }
 }
 

@@ -121,8 +121,8 @@ bool ZFile::try_load_index(Misses& misses) {
   }
   if (!local) return false;
   const char* problem = nullptr;
-  if (header_.has(ZFileHeader::kDigest) && crc != header_.index_crc) problem = "the index does not match its checksum";
   if (table_.offset(table_.blocks()) > header_.index_offset) problem = "the blocks reach into the index";
+  if (header_.has(ZFileHeader::kDigest) && crc != header_.index_crc) problem = "the index does not match its checksum";
   if (problem) return distrust_or_throw(*payload_, header_.index_offset, end - header_.index_offset, problem, misses);
   table_.shrink_to_fit();
   return true;

@@ -1,12 +1,12 @@
 // One build: the frontend makes LLB of the Dockerfile, the solver runs it, the exporters write the result.
 import { randomUUID } from 'node:crypto';
 import { buildDockerfile, type FrontendClient, type FrontendResult, type ImageMeta, type Reference, type Warning } from '../../frontend/index.js';
-import { exportName, validateExport, type BuildOutput, type ExportRequest } from '../exporters/index.js';
+import { exportName, validateExport, type BuildOutput, type EarlyPush, type ExportRequest } from '../exporters/index.js';
 import { parseImageConfig } from '../image/index.js';
 import { type Definition, type SourceOp } from '../llb/index.js';
 import { asOpResult } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
-import { CanceledError, VertexReporter, isCanceled, type Job, type StatusSink } from '../solver/index.js';
+import { CanceledError, VertexReporter, isCanceled, type Job, type SolveStatus, type SolverEdge, type StatusSink } from '../solver/index.js';
 import { scratch, type Snapshot } from '../snapshot/index.js';
 import type { Builder } from './builder.js';
 import { solverGraph } from './graph.js';
@@ -17,6 +17,9 @@ import { LocalSession } from './session.js';
 export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig' | 'warn'> {
 	readonly #session: BuildSession;
 	readonly #job: Job<BuildSession>;
+	readonly #earlyPushes: readonly EarlyPush[];
+	/** Vertices whose layers are part of the image. */
+	readonly #imageVertices = new Map<string, SolverEdge<BuildSession>>();
 
 	constructor(
 		private readonly builder: Builder,
@@ -25,7 +28,11 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 		private readonly onStatus: StatusSink,
 	) {
 		this.#session = new LocalSession(request, (directory) => builder.statCache(directory));
-		this.#job = builder.solver.job(this.#session, onStatus);
+		this.#job = builder.solver.job(this.#session, (status) => {
+			onStatus(status);
+			this.#pushEarly(status);
+		});
+		this.#earlyPushes = request.exports.flatMap((one) => builder.exporter.earlyPush(one, signal) ?? []);
 	}
 
 	async run(): Promise<BuildResult> {
@@ -61,9 +68,8 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 	}
 
 	async solve(definition: Definition): Promise<Reference | undefined> {
-		const edge = solverGraph(definition, this.builder.worker, this.request.allow);
-		if (!edge) return undefined;
-		return fileReference(this.builder.worker, await this.#job.solve(edge), this.signal);
+		const { result } = solverGraph(definition, this.builder.worker, this.request.allow);
+		return result && fileReference(this.builder.worker, await this.#job.solve(result), this.signal);
 	}
 
 	async resolveImageConfig(source: SourceOp, options: { readonly platform: ImageMetaPlatform; readonly logName: string }): Promise<ImageMeta> {
@@ -105,14 +111,31 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 	}
 
 	async #snapshot(definition: Definition): Promise<Snapshot> {
-		const edge = solverGraph(definition, this.builder.worker, this.request.allow);
+		const { result: edge, chain } = solverGraph(definition, this.builder.worker, this.request.allow);
 		if (!edge) return scratch;
+		for (const step of chain) this.#imageVertices.set(step.vertex.digest, step);
 		const result = asOpResult(await this.#job.solve(edge));
 		if (result.kind !== 'snapshot') throw new Error('the result of the build is a directory of the client, not a file system');
 		return result.snapshot;
 	}
 
+	/** A step of the image is done: its layers go to the registry while the next one runs. */
+	#pushEarly({ vertexes = [] }: SolveStatus): void {
+		if (this.#earlyPushes.length === 0) return;
+		for (const { digest, completed, error } of vertexes) {
+			const edge = completed && !error ? this.#imageVertices.get(digest) : undefined;
+			if (!edge) continue;
+			this.#imageVertices.delete(digest);
+			// Steps run in order, so this one has a result already or never will.
+			void this.#job.solve(edge).then((result) => {
+				const done = asOpResult(result);
+				if (done.kind === 'snapshot') for (const push of this.#earlyPushes) push.push(done.snapshot.layers);
+			}, () => undefined);
+		}
+	}
+
 	async #export(output: BuildOutput): Promise<Record<string, string>> {
+		await Promise.all(this.#earlyPushes.map((push) => push.settled()));
 		const all = await Promise.all(this.request.exports.map((request) => this.#exportOne(request, output)));
 		return Object.assign({}, ...all) as Record<string, string>;
 	}

@@ -3,6 +3,7 @@
 import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createHash } from 'node:crypto';
 import type { DeviceServer } from '../device/index.js';
 import { Exporter } from '../exporters/index.js';
@@ -118,9 +119,12 @@ export class Builder {
 		return this.#deviceServer ? (await this.#deviceServer).fetched() : {};
 	}
 
-	/** Stores what is still being sealed, then gives everything back: mounts, devices, containers, files. */
-	async close(): Promise<void> {
-		await this.solver.idle();
+	/**
+	 * Stores what is still being sealed, then gives everything back: mounts, devices, containers, files.
+	 * `patience`: milliseconds to wait for the seals at most; what is not done by then is thrown away.
+	 */
+	async close(patience = Infinity): Promise<void> {
+		await within(patience, this.solver.idle());
 		this.#cache.touch();
 		await this.#snapshots.close();
 		await Promise.all([this.#runtime.close(), this.#deviceServer?.then((server) => server.close(), () => undefined)]);
@@ -133,4 +137,12 @@ export class Builder {
 async function startServer(root: string, instanceDir: string): Promise<DeviceServer> {
 	const { startDeviceServer } = await import('../device/index.js');
 	return startDeviceServer({ root, instanceDir });
+}
+
+/** Waits for `work`, but not longer than `milliseconds`. */
+async function within(milliseconds: number, work: Promise<void>): Promise<void> {
+	if (milliseconds === Infinity) return work;
+	const stop = new AbortController();
+	await Promise.race([work, sleep(milliseconds, undefined, { signal: stop.signal }).catch(() => undefined)]);
+	stop.abort();
 }

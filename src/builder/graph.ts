@@ -4,11 +4,18 @@ import { opFor, type Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
 import type { SolverEdge, SolverVertex } from '../solver/index.js';
 
+export interface SolverGraph {
+	/** Undefined for an empty definition (scratch). */
+	readonly result: SolverEdge<BuildSession> | undefined;
+	/** The result and what its layers were made on, step below step. */
+	readonly chain: readonly SolverEdge<BuildSession>[];
+}
+
 /**
- * The result edge of a definition, undefined for an empty one (scratch). `allow`: the entitlements the client
- * granted. Throws `failed to load LLB: ...`.
+ * A definition with an op for every vertex. `allow`: the entitlements the client granted. Throws
+ * `failed to load LLB: ...`.
  */
-export function solverGraph(definition: Definition, worker: Worker, allow: readonly string[]): SolverEdge<BuildSession> | undefined {
+export function solverGraph(definition: Definition, worker: Worker, allow: readonly string[]): SolverGraph {
 	const graph = load(definition, allow);
 	const vertices = new Map<Vertex, SolverVertex<BuildSession>>();
 	const edge = ({ vertex, index }: Edge): SolverEdge<BuildSession> => {
@@ -27,7 +34,22 @@ export function solverGraph(definition: Definition, worker: Worker, allow: reado
 			...(progressGroup && { progressGroup }),
 		});
 	}
-	return graph.result && edge(graph.result);
+	return { result: graph.result && edge(graph.result), chain: baseChain(graph.result).map(edge) };
+}
+
+function baseChain(result: Edge | undefined): Edge[] {
+	const chain: Edge[] = [];
+	for (let edge = result; edge; edge = baseOf(edge.vertex)) chain.push(edge);
+	return chain;
+}
+
+/** The input whose file system a vertex goes on from, where its first output does. */
+function baseOf({ kind, inputs }: Vertex): Edge | undefined {
+	switch (kind.$case) {
+		case 'exec': return inputs[kind.exec.mounts.find((mount) => mount.dest === '/' && mount.output === 0)?.input ?? -1];
+		case 'file': return inputs[kind.file.actions[0]?.input ?? -1];
+		default: return undefined;
+	}
 }
 
 function load(definition: Definition, allow: readonly string[]): ReturnType<typeof loadDefinition> {

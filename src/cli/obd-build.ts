@@ -19,6 +19,8 @@ import { watchSignals, type Interruption } from './build/signals.js';
 /** Exit codes, as docker's: 1 failed, 125 wrong usage, 130 and 143 interrupted. */
 const FAILED = 1;
 const USAGE = 125;
+/** How long an interrupted build may go on storing finished steps. */
+const interruptedPatienceMs = 1000;
 
 async function main(argv: readonly string[], stderr: Output): Promise<number> {
 	const flags = parseFlags([...buildFlags, ...obdFlags], argv);
@@ -73,7 +75,7 @@ async function build(flags: ParsedFlags, { request }: PreparedRequest, { progres
 		try {
 			return await builder.build(request, signal, (status) => { progress.update(status); }).catch((error: unknown) => { throw new SolveFailure(error); });
 		} finally {
-			await builder.close();
+			await builder.close(signal.aborted ? interruptedPatienceMs : undefined);
 		}
 	} finally {
 		progress.close();

@@ -32,6 +32,8 @@ async function flattenTo(names: readonly string[], output: string, flags: Regist
 }
 
 await yargs(hideBin(process.argv))
+	// What follows -- is the container's, flags and all.
+	.parserConfiguration({ 'populate--': true })
 	.scriptName('obd-image')
 	.usage('$0 COMMAND\n\nLooks into overlaybd images and layers, takes them apart, and runs them.')
 	.command('inspect <layer..>', 'show headers, segments and uuids of layers, and check every checksum', (y) => registryFlags(y)
@@ -45,7 +47,7 @@ await yargs(hideBin(process.argv))
 	.command('run <image> [args..]', 'run an image straight from its registry, as a container', (y) => storeFlags(y)
 		.positional('image', { type: 'string', demandOption: true, describe: 'an image reference' })
 		.positional('args', { type: 'string', array: true, default: [] as string[], describe: 'replaces the image\'s command' }),
-	(argv) => run(argv.image, argv.args, argv))
+	(argv) => run(argv.image, [...argv.args, ...((argv['--'] as string[] | undefined) ?? [])], argv))
 	.command('mount <image> <directory>', 'mount an image read-only until Ctrl-C', (y) => storeFlags(y)
 		.positional('image', { type: 'string', demandOption: true, describe: 'an image reference' })
 		.positional('directory', { type: 'string', demandOption: true, describe: 'made when missing' }),

@@ -7,6 +7,7 @@ import type { RegistryClient } from '../registry/index.js';
 import type { SnapshotManager } from '../snapshot/index.js';
 import { writeArchive, writeLayoutDirectory } from './archive.js';
 import { commitImage } from './commit.js';
+import { EarlyPush } from './early-push.js';
 import { step, type BuildOutput, type CommittedImage, type ExportContext } from './content.js';
 import { imageOptions, type ImageOptions } from './options.js';
 import { OrdinaryLayers, type OrdinaryLayerStore } from './ordinary-layers.js';
@@ -14,6 +15,7 @@ import { pushToNames } from './push.js';
 import { exportLocal, exportTar } from './rootfs.js';
 
 export type { BuildOutput, PlatformResult } from './content.js';
+export type { EarlyPush } from './early-push.js';
 export type { OrdinaryLayerStore, StoredChangeset } from './ordinary-layers.js';
 
 export interface ExportRequest {
@@ -65,6 +67,15 @@ export class Exporter {
 
 	constructor(private readonly options: ExporterOptions) {
 		this.#ordinary = new OrdinaryLayers(options.snapshots, options.store);
+	}
+
+	/** Uploads layers before the export itself; undefined for an export that pushes no block layers. */
+	earlyPush({ type, attributes }: ExportRequest, signal: AbortSignal): EarlyPush | undefined {
+		if (type !== 'image') return undefined;
+		const options = imageOptions(type, attributes);
+		if (!options.push || options.compression !== 'overlaybd') return undefined;
+		const { registry, isInsecure, store } = this.options;
+		return new EarlyPush(options, { registry, isInsecure, blobPath: (digest) => store.blobPath(digest), signal });
 	}
 
 	async run(request: ExportRequest, output: BuildOutput, context: ExportContext): Promise<ExportMetadata> {

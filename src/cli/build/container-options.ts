@@ -8,7 +8,8 @@ export function extraHosts(values: readonly string[]): string {
 		const host = value.slice(0, Math.max(equals, 0));
 		const addresses = value.slice(equals + 1);
 		if (equals < 0 || host === '' || addresses === '') throw new Error(`invalid host ${value}`);
-		if (addresses === 'host-gateway') throw new Error('unable to derive the IP value for host-gateway: obd containers use the host\'s own network');
+		// Containers are in the host's own network (or in none): the way to the host is loopback.
+		if (addresses === 'host-gateway') return `${host}=127.0.0.1`;
 		return addresses.split(',').map((address) => {
 			const bare = /^\[.+\]$/.test(address) ? address.slice(1, -1) : address;
 			if (isIP(bare) === 0) throw new Error(`invalid host ${value}`);

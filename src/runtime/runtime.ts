@@ -62,7 +62,7 @@ export class Runtime {
 		await (this.#directories ??= this.#makeDirectories());
 		const id = randomBytes(12).toString('hex');
 		const bundle = path.join(this.#layout.bundles, id);
-		const [rootfs, oomKillsBefore] = await Promise.all([
+		const [rootfs, host, oomKillsBefore] = await Promise.all([
 			prepareRootfs({
 				root: spec.rootfs,
 				mountPoints: mountPoints(spec.mounts),
@@ -70,6 +70,7 @@ export class Runtime {
 				files: needsUserFiles(spec.user) ? ['/etc/passwd', '/etc/group'] : [],
 				cwd: spec.cwd,
 			}),
+			this.#hostPart(spec),
 			oomKills(),
 			mkdir(bundle, { mode: 0o711 }),
 		]);
@@ -79,7 +80,7 @@ export class Runtime {
 			if (!rootfs.cwdExists) await this.#makeWorkingDir(spec, user);
 			const cgroupsPath = cgroupPath(this.#layout.cgroup, spec.cgroupParent, id);
 			if (spec.cgroupParent) createdCgroups = await rememberCreatedCgroups(bundle, cgroupsPath);
-			await writeFile(path.join(bundle, 'config.json'), ociConfig(spec, await this.#hostPart(spec, user, cgroupsPath)));
+			await writeFile(path.join(bundle, 'config.json'), ociConfig(spec, { ...host, user, cgroupsPath }));
 			spec.signal?.throwIfAborted();
 			const exit = await runContainer({
 				root: this.#layout.runcRoot,
@@ -113,20 +114,22 @@ export class Runtime {
 		}
 	}
 
-	async #hostPart(spec: ContainerSpec, user: ReturnType<typeof resolveUser>, cgroupsPath: string): Promise<HostPart> {
+	/** What does not depend on the root file system. */
+	async #hostPart(spec: ContainerSpec): Promise<Omit<HostPart, 'user' | 'cgroupsPath'>> {
 		const insecure = spec.security === 'insecure';
-		const hosts = hostsFile(spec.hostname || defaultHostname, spec.extraHosts);
-		return {
-			user,
-			ulimits: await withOpenFiles(spec.ulimits),
-			cgroupsPath,
-			resolvConf: await this.#file('resolv.conf', await containerResolvConf(spec.network)),
-			hosts: await this.#file('hosts', hosts),
-			cgroupNamespace: await isUnified(),
-			...(!insecure && { seccomp: await (this.#seccomp ??= seccompProfile()) }),
-			capabilities: insecure ? await ownCapabilities() : [],
-			devices: insecure ? await insecureDevices() : [],
-		};
+		const [ulimits, resolvers, cgroupNamespace, seccomp, capabilities, devices] = await Promise.all([
+			withOpenFiles(spec.ulimits),
+			containerResolvConf(spec.network),
+			isUnified(),
+			insecure ? undefined : (this.#seccomp ??= seccompProfile()),
+			insecure ? ownCapabilities() : [],
+			insecure ? insecureDevices() : [],
+		]);
+		const [resolvConfFile, hosts] = await Promise.all([
+			this.#file('resolv.conf', resolvers),
+			this.#file('hosts', hostsFile(spec.hostname || defaultHostname, spec.extraHosts)),
+		]);
+		return { ulimits, resolvConf: resolvConfFile, hosts, cgroupNamespace, ...(seccomp && { seccomp }), capabilities, devices };
 	}
 
 	async #clearContainer(id: string, cgroupsPath: string): Promise<void> {

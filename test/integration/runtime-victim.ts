@@ -2,6 +2,7 @@
 import { Runtime } from '../../src/runtime/index.js';
 
 const [instance = '', rootfs = '', seconds = ''] = process.argv.slice(2);
+process.stdout.write('start\n');
 await new Runtime(instance).run({
 	rootfs,
 	args: ['/bin/sh', '-c', `sleep ${seconds} & echo up; sleep ${seconds}`],

@@ -263,32 +263,53 @@ test('secrets live in memory and go with the runtime', async (t) => {
 	t.false(await exists(dir));
 });
 
-test('containers of a killed builder are found and removed', async (t) => {
-	const instance = path.join(t.context.dir, 'killed');
-	const marker = `86${process.pid}`;
+/** Starts a builder that runs a container which sleeps; kills it `delay` ms after its process started. */
+async function killedVictim(context: Context, marker: string, delay: number | 'running'): Promise<string> {
+	const instance = path.join(context.dir, `killed-${delay}`);
 	const script = fileURLToPath(new URL('./runtime-victim.js', import.meta.url));
-	const victim = spawn(process.execPath, [script, instance, t.context.rootfs, marker], { stdio: ['ignore', 'pipe', 'inherit'] });
-	await new Promise((resolve, reject) => {
-		victim.stdout.once('data', resolve);
-		victim.once('exit', () => { reject(new Error('the victim ended too early')); });
-	});
+	const victim = spawn(process.execPath, [script, instance, context.rootfs, marker], { stdio: ['ignore', 'pipe', 'inherit'] });
 	const died = new Promise((resolve) => victim.once('exit', resolve));
+	const says = (word: string): Promise<void> => new Promise((resolve) => {
+		victim.stdout.on('data', (data: Buffer) => { if (data.toString().includes(word)) resolve(); });
+	});
+	if (delay === 'running') {
+		await says('up');
+	} else {
+		await says('start');
+		await new Promise((resolve) => setTimeout(resolve, delay));
+	}
 	victim.kill('SIGKILL');
 	await died;
-	t.not((await processesWith(marker)).length, 0);
+	return instance;
+}
 
+test('containers of a killed builder are found and removed', async (t) => {
+	const marker = `86${process.pid}`;
+	const instance = await killedVictim(t.context, marker, 'running');
+	t.not((await processesWith(marker)).length, 0);
 	await recoverContainers(instance);
 	t.deepEqual(await processesWith(marker), []);
 	t.deepEqual(await cgroupsOf(instance), []);
 	t.deepEqual(await readdir(instance), []);
 	await recoverContainers(instance);
-	await recoverContainers(path.join(t.context.dir, 'never-was'));
-	t.pass();
+	await t.notThrowsAsync(recoverContainers(path.join(t.context.dir, 'never-was')));
 });
 
-/** Pids of processes with this word in their command line. */
+test('a builder killed in any phase of a start leaves nothing that recovery does not find', async (t) => {
+	for (let delay = 0; delay < 45; delay += 3) {
+		const marker = `84${process.pid}${delay}`;
+		const instance = await killedVictim(t.context, marker, delay);
+		await recoverContainers(instance);
+		t.deepEqual(await processesWith(marker), [], `after ${delay} ms`);
+		t.deepEqual(await processesWith(instance), [], `after ${delay} ms`);
+		t.deepEqual(await cgroupsOf(instance), [], `after ${delay} ms`);
+		t.deepEqual(await readdir(instance).catch(() => []), [], `after ${delay} ms`);
+	}
+});
+
+/** Pids of processes with this text in their command line. */
 async function processesWith(word: string): Promise<readonly string[]> {
 	const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid);
 	const lines = await Promise.all(pids.map(async (pid) => ({ pid, line: await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '') })));
-	return lines.filter(({ line }) => line.split('\0').includes(word)).map(({ pid }) => pid);
+	return lines.filter(({ line }) => line.includes(word)).map(({ pid }) => pid);
 }

@@ -79,13 +79,13 @@ test('attributes as buildx sends them', async (t) => {
 	const { request } = await prepare([
 		'--build-arg', 'A=1', '--build-arg', 'FROM_ENV', '--build-arg', 'UNSET', '--build-arg', 'EMPTY=', '--label', 'x=y', '--label', 'lone',
 		'--target', 'stage', '--platform', 'linux/amd64,linux/arm/v7', '--platform', 'arm64', '--pull', '--no-cache-filter', 'a,b', '--no-cache-filter', 'c',
-		'--network', 'none', '--add-host', 'h:10.0.0.1', '--add-host', 'six=[::1]', '--shm-size', '64m', '--ulimit', 'nofile=10:20', '--ulimit', 'core=-1',
+		'--network', 'none', '--add-host', 'h:10.0.0.1', '--add-host', 'six=[::1]', '--add-host', 'gw:host-gateway', '--shm-size', '64m', '--ulimit', 'nofile=10:20', '--ulimit', 'core=-1',
 		'--cgroup-parent', 'p', '--build-context', 'img=docker-image://alpine', '--build-context', `dir:latest=${context}`, '-f', path.join(context, 'Other'), context,
 	], { env: { FROM_ENV: 'v', SOURCE_DATE_EPOCH: '7' } });
 	t.deepEqual(request.frontendAttributes, {
 		'build-arg:A': '1', 'build-arg:FROM_ENV': 'v', 'build-arg:EMPTY': '', 'build-arg:SOURCE_DATE_EPOCH': '7', 'label:x': 'y', 'label:lone': '',
 		target: 'stage', platform: 'linux/amd64,linux/arm/v7,linux/arm64', 'image-resolve-mode': 'pull', 'no-cache': 'a,b,c',
-		'force-network-mode': 'none', 'add-hosts': 'h=10.0.0.1,six=::1', 'shm-size': '67108864', ulimit: 'core=-1:-1,nofile=10:20', 'cgroup-parent': 'p',
+		'force-network-mode': 'none', 'add-hosts': 'h=10.0.0.1,six=::1,gw=127.0.0.1', 'shm-size': '67108864', ulimit: 'core=-1:-1,nofile=10:20', 'cgroup-parent': 'p',
 		'context:img': 'docker-image://alpine', 'context:dir': 'local:dir', filename: 'Other',
 	});
 	t.deepEqual(request.localDirectories, { context, dockerfile: context, dir: context });

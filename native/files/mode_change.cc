@@ -54,7 +54,8 @@ size_t ModeChange::clause(const std::string& text, size_t at) {
     else if (text[at] == 'o') who |= kOther;
     else break;
   }
-  while (at < text.size() && text[at] != ',') {
+  while (true) {
+    if (at == text.size()) bad_syntax();
     const char op = text[at++];
     if (op != '+' && op != '-' && op != '=') bad_syntax();
     who &= ~kSticky;
@@ -75,7 +76,7 @@ size_t ModeChange::clause(const std::string& text, size_t at) {
       else if (c == 'X') exec_if_any = kExec;
       else if (c == 's') perm |= only_other ? 0 : kSetId;
       else if (c == 't' && !only_other) {
-        who |= who ? kSticky : 0;
+        who |= kSticky;  // from here on only this bit counts when no class was named: setmode(3)'s own quirk
         perm |= kSticky;
       } else if (c == 'u' || c == 'g' || c == 'o') {
         flush();
@@ -87,8 +88,8 @@ size_t ModeChange::clause(const std::string& text, size_t at) {
     }
     if (op == '=' && !assigned && perm == 0) add('=', who, 0);
     flush();
+    if (at == text.size() || text[at] == ',') return at;
   }
-  return at;
 }
 
 uint32_t ModeChange::apply(uint32_t mode) const {

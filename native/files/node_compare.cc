@@ -45,11 +45,17 @@ std::string capability(const Tree& tree, const Node& node) {
   return "";
 }
 
+// A tar on the way may have cut the fraction of a second off.
+bool same_time(int64_t a, int64_t b) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  return a == b || (a / kSecond == b / kSecond && (a % kSecond == 0 || b % kSecond == 0));
+}
+
 }  // namespace
 
 bool same_entry(const Tree& lower, const Node& a, const Tree& upper, const Node& b, Task& task) {
   if (a.mode != b.mode || a.uid != b.uid || a.gid != b.gid || a.rdev != b.rdev) return false;
-  if (!a.is_dir() && (a.size != b.size || a.mtime != b.mtime || a.link != b.link)) return false;
+  if (!a.is_dir() && (a.size != b.size || !same_time(a.mtime, b.mtime) || a.link != b.link)) return false;
   if (a.ino == b.ino && a.ctime == b.ctime) return true;
   if (!a.is_symlink() && capability(lower, a) != capability(upper, b)) return false;
   return !S_ISREG(a.mode) || a.size == 0 || same_content(lower, a, upper, b, task);

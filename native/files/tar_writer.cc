@@ -113,14 +113,14 @@ void TarWriter::block(const TarEntry& entry, const std::string& prefix, const st
   out_({b.bytes, kBlock});
 }
 
-void TarWriter::header(const TarEntry& entry, Format format) {
+void TarWriter::header(const TarEntry& entry) {
   pad();
   std::map<std::string, std::string> records;
   std::string prefix, rest;
   for (const auto& [key, value] : entry.xattrs) records["SCHILY.xattr." + key] = value;
   const bool long_name = entry.name.size() > 100 || !is_ascii(entry.name);
   const bool split = long_name && split_ustar(entry.name, prefix, rest);
-  if (long_name && (!split || format == Format::pax)) records["path"] = entry.name;
+  if (long_name && !split) records["path"] = entry.name;
   if (entry.link.size() > 100 || !is_ascii(entry.link)) records["linkpath"] = entry.link;
   if (!fits_octal(8, entry.uid)) records["uid"] = std::to_string(entry.uid);
   if (!fits_octal(8, entry.gid)) records["gid"] = std::to_string(entry.gid);

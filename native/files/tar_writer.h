@@ -15,13 +15,10 @@ class TarWriter {
   using Output = std::function<void(std::string_view)>;
   explicit TarWriter(Output out) : out_(std::move(out)) {}
 
-  // Go's Header.Format: `any` splits a long name between ustar's two fields where that is possible, `pax`
-  // always writes a record for it.
-  enum class Format { any, pax };
-
   // Writes the entry's header(s). A regular file's `size` bytes follow through `data`. Times are written in
-  // whole seconds, rounded down; `xattrs` become SCHILY.xattr records; sparse maps are not written.
-  void header(const TarEntry& entry, Format format);
+  // whole seconds, rounded down; `xattrs` become SCHILY.xattr records; sparse maps are not written. A pax
+  // header comes first only when ustar's fields cannot say it all.
+  void header(const TarEntry& entry);
   void data(std::string_view bytes);
   // The two zero blocks at the end. Throws std::logic_error when a file's data is not complete.
   void finish();

@@ -104,7 +104,7 @@ class Changeset {
     TarEntry entry;
     const std::string path = upper_.path(dir);
     entry.name = (path.empty() ? "" : path + "/") + ".wh." + name;
-    tar_.header(entry, TarWriter::Format::any);
+    tar_.header(entry);
   }
 
   // An unchanged name of a file that may have got a new one: it has to be linked to that again.
@@ -126,7 +126,7 @@ class Changeset {
       auto [leader, fresh] = leaders_.try_emplace(inode, upper_.path(node));
       if (!fresh) return write_link(node, leader->second);
     }
-    tar_.header(entry(node), TarWriter::Format::pax);
+    tar_.header(entry(node));
     if (node.is_dir()) added_.insert(&node);
     write_content(upper_, node, tar_, task_);
     task_.files++;
@@ -142,7 +142,7 @@ class Changeset {
     link.type = '1';
     link.link = leader;
     link.size = 0;
-    tar_.header(link, TarWriter::Format::pax);
+    tar_.header(link);
   }
 
   // Every entry comes after the directories it lies in, the root excepted.
@@ -150,7 +150,7 @@ class Changeset {
     if (!dir.parent || added_.count(&dir)) return;
     parents(*dir.parent);
     added_.insert(&dir);
-    tar_.header(entry(dir), TarWriter::Format::pax);
+    tar_.header(entry(dir));
   }
 
   TarEntry entry(const Node& node) {
@@ -194,7 +194,7 @@ void write_below(Tree& tree, Node& dir, TarWriter& tar, std::map<Inode, std::str
         entry.size = 0;
       }
     }
-    tar.header(entry, TarWriter::Format::any);
+    tar.header(entry);
     if (!link) write_content(tree, *node, tar, task);
     task.files++;
     if (node->is_dir()) write_below(tree, *node, tar, leaders, epoch, task);

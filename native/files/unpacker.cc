@@ -73,8 +73,10 @@ void Unpacker::run(TarReader& reader) {
   }
 }
 
-void Unpacker::remember(const std::string& path) {
-  if (options_.mode == UnpackMode::layer) unpacked_.insert(path);
+// A directory something was put into counts as this layer's, too.
+void Unpacker::remember(std::string path) {
+  if (options_.mode != UnpackMode::layer) return;
+  while (!path.empty() && unpacked_.insert(path).second) path.resize(path.rfind('/'));
 }
 
 // The directory an entry lies in, made when missing. The one used last stays open.
@@ -82,7 +84,7 @@ Unpacker::Parent& Unpacker::parent_of(const std::string& dir) {
   if (parent_.dir && parent_.asked == dir) return parent_;
   parent_ = Parent{};
   const std::string path = root_.resolve(dir);
-  for (const auto& made : make_dirs(root_, path, 0755, std::nullopt, std::nullopt)) remember(made);
+  make_dirs(root_, path, 0755, std::nullopt, std::nullopt);
   parent_ = {dir, path, root_.open_resolved(path, O_RDONLY | O_DIRECTORY)};
   return parent_;
 }

@@ -51,13 +51,13 @@ class Unpacker {
   void make_file(const TarEntry& entry, TarReader& reader, Parent& parent, const std::string& base, const std::string& path);
   void make_link(const TarEntry& entry, Parent& parent, const std::string& base, const std::string& path);
   void metadata(const TarEntry& entry, int dirfd, const std::string& base, const std::string& path);
-  void remember(const std::string& path);
+  void remember(std::string path);
 
   const Root& root_;
   const UnpackOptions& options_;
   Task& task_;
   Parent parent_;
-  std::unordered_set<std::string> unpacked_;                  // layer mode: paths this layer brought
+  std::unordered_set<std::string> unpacked_;                  // layer mode: what this layer brought, and above
   std::vector<std::pair<std::string, int64_t>> directories_;  // mtimes to set at the end
   uint64_t entries_ = 0;
 };

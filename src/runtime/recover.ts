@@ -3,7 +3,7 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { removeCgroup, removeDirectories } from './cgroups.js';
 import { createdCgroupsFile, layoutOf } from './layout.js';
-import { deleteContainer } from './runc.js';
+import { deleteContainer, endRunc } from './runc.js';
 
 /**
  * Ends and removes all containers of the instance that owned `dir`, with their cgroups, files and secrets.
@@ -11,7 +11,8 @@ import { deleteContainer } from './runc.js';
  */
 export async function recoverContainers(dir: string): Promise<void> {
 	const { runcRoot, bundles, files, cgroup, secrets } = layoutOf(dir);
-	// First whatever still runs, so that nothing is in the way of what follows.
+	await endRunc(runcRoot);
+	// Then whatever still runs, so that nothing is in the way of what follows.
 	await removeCgroup(cgroup);
 	for (const id of await names(bundles)) await removeForeignCgroups(path.join(bundles, id));
 	for (const id of await names(runcRoot)) await deleteContainer(runcRoot, id);

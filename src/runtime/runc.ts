@@ -12,6 +12,10 @@ export interface RuncOptions {
 	readonly signal?: AbortSignal | undefined;
 }
 
+/** Milliseconds after which runc itself is killed when killing what it started has not ended it, and after
+ *  which it is given up. */
+const patience = 2000;
+
 const environment = (): string[] => [`PATH=${process.env['PATH'] ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'}`];
 
 /**
@@ -40,6 +44,25 @@ export async function deleteContainer(root: string, id: string): Promise<void> {
 	await spawnRunc(['--root', root, '--log', '/dev/null', 'delete', '--force', id], () => undefined).exited;
 }
 
+/**
+ * Kills the runc processes that work with a state directory and waits until they are gone: one that dies
+ * with its builder may still be in the middle of making a cgroup.
+ */
+export async function endRunc(root: string): Promise<void> {
+	const deadline = performance.now() + patience;
+	for (let found = await runcProcesses(root); found.length > 0; found = await runcProcesses(root)) {
+		if (performance.now() > deadline) throw new Error(`runc (process ${found.join(', ')}) does not end`);
+		for (const pid of found) kill(pid);
+		await new Promise((resolve) => setTimeout(resolve, 5));
+	}
+}
+
+async function runcProcesses(root: string): Promise<readonly number[]> {
+	const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+	const commands = await Promise.all(pids.map(async (pid) => ({ pid: Number(pid), args: (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0') })));
+	return commands.filter(({ args }) => args[1] === '--root' && args[2] === root).map(({ pid }) => pid);
+}
+
 function spawnRunc(args: readonly string[], onOutput: RuncOptions['onOutput']): ReturnType<typeof spawnProcess> {
 	for (const program of ['buildkit-runc', 'runc']) {
 		try {
@@ -50,9 +73,6 @@ function spawnRunc(args: readonly string[], onOutput: RuncOptions['onOutput']): 
 	}
 	throw new Error('runc is not in the PATH: RUN needs it (Debian package: runc)');
 }
-
-/** Milliseconds after which runc itself is killed, when killing what it started has not ended it. */
-const patience = 2000;
 
 /**
  * Kills the children of runc again and again until it ends. While the container is being made these are

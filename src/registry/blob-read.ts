@@ -99,8 +99,10 @@ export async function readRange(reader: BlobReader, blob: BlobName, offset: numb
 		for await (const chunk of bodyFrom(response, blob, offset)) {
 			result.set(chunk.subarray(0, length - filled), filled);
 			filled += Math.min(chunk.length, length - filled);
-			if (filled === length) return result;
+			// A right answer is read to its end, so that its connection is used again; one with everything is not.
+			if (filled === length && response.status === 200) return result;
 		}
+		if (filled === length) return result;
 		throw cutError(response, offset + filled, offset + length);
 	});
 }
@@ -153,7 +155,7 @@ async function* bodyFrom(response: HttpResponse, blob: BlobName, offset: number)
 		let position = offset - skip;
 		for await (const chunk of response.body as AsyncIterable<Buffer>) {
 			position += chunk.length;
-			if (blob.size !== undefined && position > blob.size) throw tooLong(response, blob.digest, blob.size);
+			if (end > 0 && position > end) throw tooLong(response, end);
 			if (skip >= chunk.length) skip -= chunk.length;
 			else {
 				yield skip === 0 ? chunk : chunk.subarray(skip);
@@ -184,8 +186,8 @@ function cutError(response: HttpResponse, position: number, end: number): Regist
 	});
 }
 
-function tooLong(response: HttpResponse, digest: string, size: number): RegistryError {
-	return new RegistryError(`${response.method} ${response.url.origin}${response.url.pathname}: more than the ${size} bytes of ${digest}`, {
+function tooLong(response: HttpResponse, end: number): RegistryError {
+	return new RegistryError(`${response.method} ${response.url.origin}${response.url.pathname}: more came than up to byte ${end}`, {
 		...asked(response.method, response.url), kind: 'content',
 	});
 }

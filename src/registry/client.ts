@@ -3,6 +3,7 @@ import { formatReference, parseReference, withDefaultTag, type Descriptor, type 
 import { dockerCredentials, type CredentialProvider } from './credentials.js';
 import { Endpoint } from './endpoint.js';
 import { hostsFor, type HostConfigs, type HostTarget } from './hosts.js';
+import type { ProxyEnvironment } from './proxy.js';
 import { Repository } from './repository.js';
 import { resolveImage, type ResolvedImage, type ResolveOptions } from './resolve.js';
 import { defaultRetryPolicy, type RetryPolicy } from './retry.js';
@@ -17,6 +18,8 @@ export interface RegistryOptions {
 	readonly credentials?: CredentialProvider;
 	readonly retry?: Partial<RetryPolicy>;
 	readonly userAgent?: string;
+	/** Names proxies and certificates (HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, ...); this process' own by default. */
+	readonly environment?: ProxyEnvironment;
 }
 
 export interface RepositoryOptions {
@@ -25,7 +28,7 @@ export interface RepositoryOptions {
 }
 
 export class RegistryClient {
-	readonly #transport = new Transport();
+	readonly #transport: Transport;
 	readonly #endpoints = new Map<string, Endpoint>();
 	readonly #repositories = new Map<string, Repository>();
 	readonly #hosts: HostConfigs;
@@ -34,6 +37,7 @@ export class RegistryClient {
 	readonly #userAgent: string;
 
 	constructor(options: RegistryOptions = {}) {
+		this.#transport = new Transport(options.environment);
 		this.#hosts = options.hosts ?? {};
 		this.#credentials = options.credentials ?? dockerCredentials();
 		this.#retry = { ...defaultRetryPolicy, ...options.retry };

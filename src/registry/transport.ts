@@ -1,12 +1,12 @@
 // One HTTP request and its answer: keep-alive connections, timeouts, cancellation. No retries, no
 // authentication, no redirects: those are the endpoint's.
 import { setMaxListeners } from 'node:events';
-import { readFileSync } from 'node:fs';
-import http, { type IncomingHttpHeaders, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http';
-import type https from 'node:https';
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import { Readable } from 'node:stream';
+import { Agents, type Route } from './agents.js';
 import { asked, RegistryError, statusError } from './errors.js';
 import type { HostConfig } from './hosts.js';
+import type { ProxyEnvironment } from './proxy.js';
 
 /** A body that can be sent again. */
 export type RequestBody = Uint8Array | { readonly size: number; open(): AsyncIterable<Uint8Array> };
@@ -36,84 +36,86 @@ export interface HttpResponse {
 }
 
 const defaultIdleTimeout = 60_000;
-/** Enough for parallel pulls, pushes and lazy reads, few enough for a small registry. */
-const maxSockets = 24;
 const maxErrorBody = 64 * 1024;
 
 /** Errors of the connection that may be gone the next time. */
 const transientCodes = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EAI_AGAIN', 'ECONNABORTED', 'ENETUNREACH', 'EHOSTUNREACH', 'HPE_INVALID_EOF_STATE']);
 
+/** A certificate nobody we know has signed. */
+const unknownAuthority = new Set(['UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'SELF_SIGNED_CERT_IN_CHAIN', 'DEPTH_ZERO_SELF_SIGNED_CERT']);
+
 export class Transport {
-	readonly #http = new http.Agent({ keepAlive: true, maxSockets, scheduling: 'lifo' });
-	readonly #https = new Map<string, https.Agent>();
+	readonly #agents: Agents;
+
+	constructor(environment: ProxyEnvironment = process.env) {
+		this.#agents = new Agents(environment);
+	}
 
 	/** Sends a request; resolves with the answer's head whatever its status. The caller consumes the body. */
 	async send(request: HttpRequest): Promise<HttpResponse> {
 		request.signal?.throwIfAborted();
 		// One signal stops all requests of a build; that many listeners are no leak.
 		if (request.signal !== undefined) setMaxListeners(0, request.signal);
-		const { url } = request;
-		const client = url.protocol === 'https:' ? await import('node:https') : http;
-		const agent = url.protocol === 'https:' ? await this.#httpsAgent(request.tls ?? {}) : this.#http;
-		return new Promise((resolve, reject) => {
-			const outgoing = client.request(url, { method: request.method, headers: requestHeaders(request), agent });
-			const stopSending = new AbortController();
-			const abort = () => outgoing.destroy(request.signal?.reason as Error | undefined);
-			request.signal?.addEventListener('abort', abort, { once: true });
-			outgoing.setTimeout(request.idleTimeout ?? defaultIdleTimeout, () => {
-				outgoing.destroy(Object.assign(new Error('no data received in time'), { code: 'ETIMEDOUT' }));
-			});
-			outgoing.on('error', (error) => {
-				stopSending.abort();
-				request.signal?.removeEventListener('abort', abort);
-				const cancelled = request.signal?.aborted === true && !isTimeout(request.signal);
-				reject(cancelled ? request.signal.reason : networkError(request.method, url, error, outgoing.reusedSocket));
-			});
-			outgoing.on('response', (incoming) => {
-				// An answer before the end of the body is a refusal: what is left need not be sent.
-				if (!outgoing.writableFinished) {
-					stopSending.abort();
-					incoming.once('close', () => outgoing.destroy());
-				}
-				incoming.once('close', () => request.signal?.removeEventListener('abort', abort));
-				resolve({
-					status: incoming.statusCode ?? 0, statusText: incoming.statusMessage ?? '',
-					headers: incoming.headers, body: incoming, url, method: request.method,
-				});
-			});
-			sendBody(outgoing, request, stopSending.signal);
-		});
+		for (;;) {
+			const route = await this.#agents.route(request.url, request.tls ?? {});
+			try {
+				return await sendOnce(request, route);
+			} catch (error) {
+				if (!this.#mayTryAgain(request, route, error)) throw error;
+			}
+		}
 	}
 
-	async #httpsAgent(config: HostConfig): Promise<https.Agent> {
-		const key = JSON.stringify([config.insecure === true, config.ca ?? [], config.keyPairs ?? []]);
-		let agent = this.#https.get(key);
-		if (agent === undefined) {
-			const { Agent } = await import('node:https');
-			agent = new Agent({ keepAlive: true, maxSockets, scheduling: 'lifo', ...await tlsOptions(config) });
-			this.#https.set(key, agent);
-		}
-		return agent;
+	/** What is no trouble of the registry: a kept connection that had died, a certificate only this system knows. */
+	#mayTryAgain(request: HttpRequest, route: Route, error: unknown): boolean {
+		if (!(error instanceof RegistryError) || request.signal?.aborted === true) return false;
+		const code = (error.cause as NodeJS.ErrnoException | undefined)?.code ?? '';
+		if (unknownAuthority.has(code)) return !route.trustsSystem && this.#agents.trustSystem();
+		return error.cause instanceof DeadConnectionError && (request.body === undefined || request.body instanceof Uint8Array);
 	}
 
 	/** Closes all connections; requests under way fail. */
 	close(): void {
-		this.#http.destroy();
-		for (const agent of this.#https.values()) agent.destroy();
+		this.#agents.close();
 	}
 }
 
-async function tlsOptions(config: HostConfig): Promise<https.AgentOptions> {
-	const pairs = config.keyPairs ?? [];
-	const { rootCertificates } = await import('node:tls');
-	return {
-		...(config.insecure === true && { rejectUnauthorized: false }),
-		...(config.ca !== undefined && config.ca.length > 0 && { ca: [...config.ca.map((file) => readFileSync(file, 'utf8')), ...rootCertificates] }),
-		...(pairs.length > 0 && {
-			cert: pairs.map((pair) => readFileSync(pair.certificate, 'utf8')),
-			key: pairs.map((pair) => readFileSync(pair.key, 'utf8')),
-		}),
-	};
+/** A connection from the pool that the other side had closed meanwhile. */
+class DeadConnectionError extends Error {
+	readonly code = 'ECONNRESET';
+}
+
+function sendOnce(request: HttpRequest, { client, agent, overrides, headers }: Route): Promise<HttpResponse> {
+	const { url } = request;
+	return new Promise((resolve, reject) => {
+		const outgoing = client.request(url, { ...overrides, method: request.method, headers: { ...headers, ...requestHeaders(request) }, agent });
+		const stopSending = new AbortController();
+		const abort = () => outgoing.destroy(request.signal?.reason as Error | undefined);
+		request.signal?.addEventListener('abort', abort, { once: true });
+		outgoing.setTimeout(request.idleTimeout ?? defaultIdleTimeout, () => {
+			outgoing.destroy(Object.assign(new Error('no data received in time'), { code: 'ETIMEDOUT' }));
+		});
+		outgoing.on('error', (error: NodeJS.ErrnoException) => {
+			stopSending.abort();
+			request.signal?.removeEventListener('abort', abort);
+			const cancelled = request.signal?.aborted === true && !isTimeout(request.signal);
+			const dead = outgoing.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
+			reject(cancelled ? request.signal.reason : networkError(request.method, url, dead ? new DeadConnectionError(error.message) : error));
+		});
+		outgoing.on('response', (incoming) => {
+			// An answer before the end of the body is a refusal: what is left need not be sent.
+			if (!outgoing.writableFinished) {
+				stopSending.abort();
+				incoming.once('close', () => outgoing.destroy());
+			}
+			incoming.once('close', () => request.signal?.removeEventListener('abort', abort));
+			resolve({
+				status: incoming.statusCode ?? 0, statusText: incoming.statusMessage ?? '',
+				headers: incoming.headers, body: incoming, url, method: request.method,
+			});
+		});
+		sendBody(outgoing, request, stopSending.signal);
+	});
 }
 
 function requestHeaders({ headers, body }: HttpRequest): OutgoingHttpHeaders {
@@ -121,7 +123,7 @@ function requestHeaders({ headers, body }: HttpRequest): OutgoingHttpHeaders {
 	return { ...headers, 'content-length': body instanceof Uint8Array ? body.length : body.size };
 }
 
-function sendBody(outgoing: http.ClientRequest, { body, onSent }: HttpRequest, stop: AbortSignal): void {
+function sendBody(outgoing: ClientRequest, { body, onSent }: HttpRequest, stop: AbortSignal): void {
 	if (body === undefined || body instanceof Uint8Array) {
 		outgoing.end(body);
 		if (body !== undefined) outgoing.once('finish', () => onSent?.(body.length));
@@ -132,7 +134,7 @@ function sendBody(outgoing: http.ClientRequest, { body, onSent }: HttpRequest, s
 	});
 }
 
-async function sendStream(outgoing: http.ClientRequest, chunks: AsyncIterable<Uint8Array>, stop: AbortSignal, onSent?: (bytes: number) => void): Promise<void> {
+async function sendStream(outgoing: ClientRequest, chunks: AsyncIterable<Uint8Array>, stop: AbortSignal, onSent?: (bytes: number) => void): Promise<void> {
 	let sent = 0;
 	for await (const chunk of chunks) {
 		if (stop.aborted) return;
@@ -144,7 +146,7 @@ async function sendStream(outgoing: http.ClientRequest, chunks: AsyncIterable<Ui
 	if (!stop.aborted) outgoing.end();
 }
 
-function drained(outgoing: http.ClientRequest, stop: AbortSignal): Promise<void> {
+function drained(outgoing: ClientRequest, stop: AbortSignal): Promise<void> {
 	return new Promise((resolve) => {
 		const done = () => {
 			outgoing.off('drain', done);
@@ -163,10 +165,10 @@ export function isTimeout(signal: AbortSignal): boolean {
 }
 
 /** A failed connection as a registry error. */
-export function networkError(method: string, url: URL, error: unknown, reusedSocket = false): RegistryError {
+export function networkError(method: string, url: URL, error: unknown): RegistryError {
 	if (error instanceof RegistryError) return error;
 	const { code, message } = error as NodeJS.ErrnoException;
-	const retryable = reusedSocket || (code !== undefined && transientCodes.has(code));
+	const retryable = code !== undefined && transientCodes.has(code);
 	const text = `failed to do request: ${method} ${printable(url)}: ${message === '' ? code ?? 'unknown error' : message}`;
 	return new RegistryError(text, { ...asked(method, url), kind: 'network', retryable, cause: error });
 }

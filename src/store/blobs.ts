@@ -97,7 +97,7 @@ export class Blobs {
 			await rename(file, target);
 		} catch (error) {
 			if (!isErrno(error, 'ENOENT')) throw error;
-			await mkdir(path.dirname(target), { recursive: true });
+			await mkdir(path.dirname(target), { recursive: true, mode: 0o700 });
 			await rename(file, target);
 		}
 		return info;

@@ -191,7 +191,7 @@ test('a blob that is too long is an error before it fills anything', async (t) =
 	const { repository } = await setUp(t, (request, response) => isBlob(request.url) && answer(response, 200, {}, Buffer.concat([blobBytes(), Buffer.from('x')])));
 	const error = await t.throwsAsync(readAll(repository));
 	t.true(isRegistryError(error, 'content'));
-	t.regex(error?.message ?? '', /more than the 3000000 bytes/);
+	t.regex(error?.message ?? '', /more came than up to byte 3000000/);
 });
 
 test('a manifest or config with other content is an error', async (t) => {
@@ -274,6 +274,11 @@ test('a server that ignores ranges gives the right bytes all the same', async (t
 	const tail: Uint8Array[] = [];
 	for await (const chunk of repository.readBlob(layer.descriptor, { offset: 2_000_000 })) tail.push(chunk);
 	t.true(Buffer.concat(tail).equals(blobBytes().subarray(2_000_000)));
+});
+
+test('a part that is too long is an error', async (t) => {
+	const { repository } = await setUp(t, (request, response) => isBlob(request.url) && answer(response, 206, { 'content-range': 'bytes 1000-1099/3000000' }, Buffer.alloc(101)));
+	await t.throwsAsync(repository.readRange(layer.descriptor, 1000, 100), { name: 'RegistryError', message: /more came than up to byte 1100/ });
 });
 
 test('a part that is too short is read again', async (t) => {

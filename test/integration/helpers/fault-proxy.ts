@@ -48,7 +48,8 @@ function passOn(upstream: string, request: IncomingMessage, response: ServerResp
 	const [host, port] = upstream.split(':');
 	// The Host header stays as it came: the registry builds upload locations from it, and they must lead here.
 	const outgoing = http.request({ host, port, method: request.method, path: request.url, headers: request.headers, agent: false }, (incoming) => {
-		response.writeHead(incoming.statusCode ?? 500, rewrite(incoming.headers));
+		const { connection: _, ...headers } = incoming.headers;
+		response.writeHead(incoming.statusCode ?? 500, rewrite(headers));
 		incoming.pipe(response);
 		response.on('close', () => incoming.destroy());
 	});

@@ -44,8 +44,11 @@ std::string random_bytes(size_t size) {
 class FakeRegistry {
  public:
   explicit FakeRegistry(std::string content) : content_(std::move(content)) {}
-  ~FakeRegistry() {
+  ~FakeRegistry() { finish(); }
+  // Waits for the answers under way, which need the manager.
+  void finish() {
     for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
   }
 
   FetchManager::Send send() {
@@ -90,6 +93,7 @@ struct Fixture {
       : content(random_bytes(size)), registry(content), fetches(std::make_unique<FetchManager>(registry.send())) {
     registry.manager = fetches.get();
   }
+  ~Fixture() { registry.finish(); }
   std::shared_ptr<RemoteBlob> open() { return std::make_shared<RemoteBlob>("sha256:abc", content.size(), "{}", dir.path()); }
   std::string file() const { return dir.path() + "/sha256-abc"; }
 

@@ -1,0 +1,160 @@
+// Whole builds, measured: `npm run bench`. Each scenario runs obd-build as a user does, several times, and a
+// stock buildkitd (buildctl on the PATH, daemon at $BUILDKIT_HOST) beside it where there is one.
+// The base of the big scenarios is Debian minbase with this machine's /usr/lib and /usr/share copied in, up
+// to about 1.3 GB; $OBD_BENCH (default /var/tmp/obd-bench) keeps it between runs.
+import { execFileSync, spawn } from 'node:child_process';
+import { appendFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { measure, median, type Measurement } from './measure.js';
+
+const work = process.env['OBD_BENCH'] ?? '/var/tmp/obd-bench';
+const rounds = Number(process.env['OBD_BENCH_ROUNDS'] ?? 3);
+const port = 5055;
+const registry = `127.0.0.1:${port}`;
+const repository = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
+const obdBuild = path.join(repository, 'dist/bundle/bin/obd-build.cjs');
+const baseBytes = 1.1e9;
+
+interface Scenario {
+	readonly name: string;
+	/** Seconds in the issue's goal, and what a stock buildkitd needed there. */
+	readonly goal: string;
+	readonly context: string;
+	readonly args: readonly string[];
+	/** Runs before each round, unmeasured. */
+	readonly before?: (root: string) => void;
+}
+
+function context(name: string, dockerfile: string): string {
+	const directory = path.join(work, name);
+	mkdirSync(directory, { recursive: true });
+	writeFileSync(path.join(directory, 'Dockerfile'), dockerfile);
+	return directory;
+}
+
+async function startRegistry(): Promise<() => void> {
+	const data = path.join(work, 'registry');
+	mkdirSync(data, { recursive: true });
+	const config = path.join(work, 'registry.yml');
+	writeFileSync(config, `version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: ${data}}}\nhttp: {addr: "${registry}"}\n`);
+	const child = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
+	for (let tries = 0; tries < 100 && !(await isOpen()); tries++) await sleep(50);
+	return () => { child.kill(); };
+}
+
+function isOpen(): Promise<boolean> {
+	return new Promise((resolve) => {
+		const socket = connect(port, '127.0.0.1');
+		socket.once('connect', () => { socket.destroy(); resolve(true); }).once('error', () => { resolve(false); });
+	});
+}
+
+/** Builds and pushes the big base in overlaybd form, once. */
+function makeBase(): void {
+	const done = path.join(work, 'base.done');
+	if (existsSync(done)) return;
+	const minbase = `${registry}/debian:minbase`;
+	execFileSync(process.execPath, [path.join(repository, 'dist/test/helpers/base-image.js'), '--work', work, '--ref', minbase], { stdio: 'inherit' });
+	const directory = context('base', `FROM ${minbase}\nCOPY usr /usr/\n`);
+	copyUpTo(path.join(directory, 'usr'), baseBytes);
+	execFileSync(process.execPath, [obdBuild, '--root', path.join(work, 'base-store'), '--progress', 'quiet', '-t', `${registry}/base:obd`, '--push', directory], { stdio: 'inherit' });
+	rmSync(path.join(directory, 'usr'), { recursive: true });
+	rmSync(path.join(work, 'base-store'), { recursive: true });
+	writeFileSync(done, '');
+}
+
+/** Copies directories of this machine's /usr until they hold so many bytes. */
+function copyUpTo(target: string, bytes: number): void {
+	let copied = 0;
+	for (const parent of ['/usr/lib', '/usr/share', '/usr/include', '/usr/local']) {
+		if (!existsSync(parent)) continue;
+		for (const name of readdirSync(parent)) {
+			const size = Number(execFileSync('du', ['-sb', path.join(parent, name)], { encoding: 'utf8' }).split('\t')[0]);
+			if (copied + size > bytes) continue;
+			cpSync(path.join(parent, name), path.join(target, path.basename(parent), name), { recursive: true, verbatimSymlinks: true });
+			copied += size;
+		}
+	}
+}
+
+/** 20,000 files, 1 GB. */
+function makeFiles(): string {
+	const directory = context('files', 'FROM scratch\nCOPY data /data\n');
+	const data = path.join(directory, 'data');
+	if (existsSync(data)) return directory;
+	const source = Buffer.concat(['/usr/bin', '/usr/lib/x86_64-linux-gnu'].flatMap((dir) => readdirSync(dir).map((name) => path.join(dir, name)))
+		.filter((file) => statSync(file, { throwIfNoEntry: false })?.isFile()).slice(0, 200).map((file) => readFileSync(file)));
+	for (let i = 0; i < 20_000; i++) {
+		const folder = path.join(data, `d${i % 200}`);
+		if (i < 200) mkdirSync(folder, { recursive: true });
+		const start = (i * 7919) % (source.length - 52_000);
+		writeFileSync(path.join(folder, `f${i}`), source.subarray(start, start + 52_000));
+	}
+	return directory;
+}
+
+/** Empties a store, so that the next build is cold. */
+function cold(root: string): void {
+	rmSync(root, { recursive: true, force: true });
+}
+
+function changeOneFile(files: string): void {
+	const file = path.join(files, 'data/d7/f7');
+	appendFileSync(file, 'x');
+	utimesSync(file, new Date(), new Date(Date.now() - 60_000));
+}
+
+function scenarios(): Scenario[] {
+	const base = `${registry}/base:obd`;
+	const minbase = `${registry}/debian:minbase`;
+	const steps = (count: number, step: (i: number) => string): string => Array.from({ length: count }, (_, i) => `${step(i)}\n`).join('');
+	const files = makeFiles();
+	const push = (name: string): string[] => ['-t', `${registry}/${name}`, '--push'];
+	let round = 0;
+	const fifty = context('fifty', '');
+	return [
+		{ name: '20 steps, all cached', goal: '0.15 (buildkitd 0.055 with its daemon running)', context: context('cached', `FROM ${minbase}\n${steps(20, (i) => `RUN echo ${i} > /f${i}`)}`), args: [] },
+		{
+			name: '50 x RUN true', goal: '2.25 = 45 ms a step (2.9)', context: fifty, args: [],
+			before: () => { writeFileSync(path.join(fifty, 'Dockerfile'), `FROM ${minbase}\nENV ROUND=${process.pid}.${round++}\n${steps(50, () => 'RUN true')}`); },
+		},
+		{ name: 'chown -R /usr of the big base, push', goal: '3, layer under 10 MB (49, 430 MB)', context: context('chown', `FROM ${base}\nRUN chown -R 1000:1000 /usr\n`), args: push('chown'), before: cold },
+		{ name: 'COPY 20,000 files, 1 GB', goal: '8 (27)', context: files, args: push('files'), before: cold },
+		{ name: '  again, one file changed', goal: '5 (22)', context: files, args: push('files'), before: () => { changeOneFile(files); } },
+		{ name: '  again, unchanged', goal: '0.35 (0.57)', context: files, args: push('files') },
+		{ name: 'cold FROM the big base, RUN echo, push', goal: '1 (14)', context: context('echo', `FROM ${base}\nRUN echo hi > /x\n`), args: push('echo'), before: cold },
+	];
+}
+
+function line(columns: readonly string[]): string {
+	const widths = [40, 9, 9, 9, 0];
+	return columns.map((column, i) => (i === 0 ? column.padEnd(widths[i] ?? 0) : column.padStart(widths[i] ?? 0))).join('  ');
+}
+
+async function run(scenario: Scenario, root: string): Promise<void> {
+	const args = ['--root', root, '--progress', 'plain', ...scenario.args, scenario.context];
+	const results: Measurement[] = [];
+	if (!scenario.before) await measure(process.execPath, [obdBuild, ...args]);
+	for (let i = 0; i < rounds; i++) {
+		scenario.before?.(root);
+		const result = await measure(process.execPath, [obdBuild, ...args]);
+		if (result.exitCode !== 0) throw new Error(`${scenario.name} failed:\n${result.output}`);
+		results.push(result);
+	}
+	const of = (pick: (m: Measurement) => number): number => median(results.map(pick));
+	console.log(line([scenario.name, of((m) => m.wallSeconds).toFixed(2), of((m) => m.cpuSeconds).toFixed(2), of((m) => m.peakRssMiB).toFixed(0), `  goal ${scenario.goal}`]));
+}
+
+mkdirSync(work, { recursive: true });
+const stopRegistry = await startRegistry();
+try {
+	makeBase();
+	const filter = new RegExp(process.argv[2] ?? '');
+	console.log(line([`median of ${rounds}`, 'wall s', 'CPU s', 'RSS MiB', '']));
+	for (const scenario of scenarios()) if (filter.test(scenario.name)) await run(scenario, path.join(work, 'store'));
+} finally {
+	stopRegistry();
+}

@@ -8,6 +8,9 @@ export interface Location {
 	readonly end: number;
 }
 
+/** Of what is not written anywhere itself. */
+export const nowhere: Location = { start: 0, end: -1 };
+
 /** An error in a Dockerfile before it is known which file that is. */
 export class LocationError extends Error {
 	override readonly name: string = 'LocationError';
@@ -71,6 +74,7 @@ export function at<T>(location: Location, action: () => T): T {
 /** The ranges of a location as LLB has them: one a line. */
 export function rangesOf(location: Location): Range[] {
 	const ranges: Range[] = [];
+	if (location.end < 0) return ranges;
 	for (let line = location.start; line <= Math.max(location.start, location.end); line++) {
 		ranges.push({ start: { line, character: 0 }, end: { line, character: 0 } });
 	}

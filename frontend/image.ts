@@ -2,7 +2,7 @@
 // them, and what is empty is left out, so that JSON.stringify gives BuildKit's bytes (but for the three
 // characters Go escapes: encodeImage does that too).
 import type { Platform } from '../src/llb/index.js';
-import { compareBytes, defaultPath } from '../src/llb/index.js';
+import { compareBytes, defaultPath, goJson } from '../src/llb/index.js';
 import type { Healthcheck } from './instructions/types.js';
 
 export interface History {
@@ -92,8 +92,7 @@ export function orderImage(image: Image): Image {
 
 /** The JSON of an image config as Go's encoding/json writes it. */
 export function encodeImage(image: Image): Buffer {
-	const json = JSON.stringify(orderImage(image));
-	return Buffer.from(json.replace(/[<>&\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`));
+	return Buffer.from(goJson(orderImage(image)));
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

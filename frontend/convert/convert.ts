@@ -4,7 +4,7 @@ import {
 	formatPlatformFull, formatReference, image as imageState, normalizePlatform, parsePlatform, parseReference, samePlatform, scratch, State, withDefaultTag,
 } from '../../src/llb/index.js';
 import type { Location } from '../errors.js';
-import { at, LocationError, messageOf, rewordError, setLocation, withLocation } from '../errors.js';
+import { at, LocationError, messageOf, nowhere, rewordError, setLocation, withLocation } from '../errors.js';
 import type { Image } from '../image.js';
 import { cloneImage, decodeImage, defaultPathOf, emptyImage, platformOfImage, setPlatformOfImage } from '../image.js';
 import { mountFrom } from '../instructions/mount.js';
@@ -255,7 +255,7 @@ class Converter {
 		if (command.kind !== 'run') return [];
 		return command.mounts.map((mount) => {
 			const from = mountFrom(mount) || scratchName;
-			return this.stages.find(from) ?? imageStage(from, command.location);
+			return this.stages.find(from) ?? imageStage(from, nowhere);
 		});
 	}
 

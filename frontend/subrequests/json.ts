@@ -1,6 +1,7 @@
 // Results of subrequests as JSON, member for member as BuildKit's clients read them: bytes are base64, what is
 // empty is left out.
 import type { Definition, OpMetadata, SourceInfo } from '../../src/llb/index.js';
+import { goJson } from '../../src/llb/index.js';
 import type { Location } from '../errors.js';
 import { rangesOf } from '../errors.js';
 
@@ -55,8 +56,7 @@ export function sourceJson(info: SourceInfo): Json {
 
 /** Two spaces of indent, and the characters escaped that Go escapes. */
 export function encodeJson(value: unknown): Uint8Array {
-	const json = JSON.stringify(value, undefined, 2);
-	return Buffer.from(json.replace(/[<>&\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`));
+	return Buffer.from(goJson(value, 2));
 }
 
 /** Columns as wide as their widest cell and `gap` spaces; the last one ragged. */

@@ -2,6 +2,7 @@
 import type { ResolveMode } from './attrs.js';
 import { attr } from './attrs.js';
 import type { Constraints } from './constraints.js';
+import { goJson } from './json.js';
 import { joinPath } from './path.js';
 import { formatReference, parseReference, withDefaultTag } from './reference.js';
 import { State } from './state.js';
@@ -45,7 +46,7 @@ class Attrs {
 	set(name: string, value: string | number | boolean | readonly string[] | undefined, cap?: string): void {
 		if (value === undefined || value === '' || value === false || value === 0) return;
 		if (typeof value === 'object' && value.length === 0) return;
-		this.values.set(name, typeof value === 'object' ? JSON.stringify(value) : String(value));
+		this.values.set(name, typeof value === 'object' ? goJson(value) : String(value));
 		if (cap !== undefined) this.caps.push(cap);
 	}
 }

@@ -8,6 +8,8 @@ const sequence = /^(?:(?:\u001b\[|\u009b)([0-?]*)[ -/]*([@-~])|\u001b[\]PX^_][^]
 /** A longer sequence is taken for garbage. */
 const maxSequence = 4096;
 const tabStop = 8;
+/** Bytes: of a longer piece of output only the end can still be seen. */
+const maxWrite = 8192;
 
 export class LogTail {
 	readonly #decoder = new TextDecoder();
@@ -35,7 +37,8 @@ export class LogTail {
 		this.width = width;
 	}
 
-	write(data: Uint8Array): void {
+	write(output: Uint8Array): void {
+		const data = output.length > maxWrite ? output.subarray(-maxWrite) : output;
 		const text = this.#incomplete + this.#decoder.decode(data, { stream: true });
 		this.#incomplete = '';
 		for (let at = 0; at < text.length;) {

@@ -33,11 +33,13 @@ interface Row {
 const prefix = ' => ';
 const logPrefix = ' => => # ';
 const minLogLines = 6;
+/** Log lines of a vertex kept for the report of its failure. */
+const keptLines = 5000;
 /** Below this many columns for a name there is no point in a line. */
 const minName = 12;
 
 export class TtyDisplay {
-	readonly #trace = new Trace(Infinity);
+	readonly #trace = new Trace(keptLines);
 	readonly #tails = new Map<TracedVertex, LogTail>();
 	/** How often the output of a vertex was shown, for a fair share of the rows. */
 	readonly #shownTails = new Map<TracedVertex, number>();
@@ -50,7 +52,9 @@ export class TtyDisplay {
 		this.#trace.update(status);
 		for (const { vertex: digest, data } of status.logs ?? []) {
 			const vertex = this.#trace.byDigest.get(digest);
-			if (vertex) this.#tail(vertex).write(data);
+			if (!vertex) continue;
+			this.#tail(vertex).write(data);
+			if (vertex.lines.length > 2 * keptLines) this.#trace.dropLines(vertex);
 		}
 	}
 

@@ -269,7 +269,8 @@ async function killedVictim(context: Context, marker: string, delay: number | 'r
 	const script = fileURLToPath(new URL('./runtime-victim.js', import.meta.url));
 	const victim = spawn(process.execPath, [script, instance, context.rootfs, marker], { stdio: ['ignore', 'pipe', 'inherit'] });
 	const died = new Promise((resolve) => victim.once('exit', resolve));
-	const says = (word: string): Promise<void> => new Promise((resolve) => {
+	const says = (word: string): Promise<void> => new Promise((resolve, reject) => {
+		void died.then(() => { reject(new Error('the victim ended by itself')); });
 		victim.stdout.on('data', (data: Buffer) => { if (data.toString().includes(word)) resolve(); });
 	});
 	if (delay === 'running') {

@@ -306,6 +306,9 @@ test('log tail: what programs send to terminals', (t) => {
 	t.deepEqual(lines(Buffer.from([0x61, 0xff, 0x62])), ['a\ufffdb']);
 	t.deepEqual(lines(`a\u001b]${'x'.repeat(10_000)}`, 3, 10).length, 3);
 	t.deepEqual(lines('\u0000\u0001\u0007a\u007f'), ['a']);
+	const tail = new LogTail(2, 10);
+	tail.write(Buffer.from('x\n'.repeat(100_000) + 'end'));
+	t.deepEqual(tail.lines(), ['x', 'end']);
 });
 
 test('log tail: resized', (t) => {

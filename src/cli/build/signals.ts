@@ -1,12 +1,12 @@
 // Ctrl-C: the first one cancels the build, the third one ends the program at once.
 
 const forcefulCount = 3;
-const numbers = { SIGINT: 2, SIGTERM: 15 } as const;
+const numbers = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 
 export interface Interruption {
 	/** Aborts when the user or the system asks the program to end. */
 	readonly signal: AbortSignal;
-	/** 130 after SIGINT, 143 after SIGTERM, undefined when nothing came. */
+	/** 130 after SIGINT, 143 after SIGTERM, 129 after SIGHUP, undefined when nothing came. */
 	readonly exitCode: () => number | undefined;
 }
 
@@ -14,7 +14,7 @@ export function watchSignals(): Interruption {
 	const controller = new AbortController();
 	let count = 0;
 	let exitCode: number | undefined;
-	for (const name of ['SIGINT', 'SIGTERM'] as const) {
+	for (const name of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
 		process.on(name, () => {
 			count++;
 			exitCode ??= 128 + numbers[name];

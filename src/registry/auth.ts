@@ -4,6 +4,7 @@ import { parseChallenges, type Challenge } from './challenge.js';
 import type { CredentialProvider, Credentials } from './credentials.js';
 import { asked, isRegistryError, RegistryError } from './errors.js';
 import { normalizeScopes } from './scopes.js';
+import { untilAborted } from './signals.js';
 import { readBody, unexpectedStatus, type HttpRequest, type HttpResponse, type Transport } from './transport.js';
 import type { HostConfig } from './hosts.js';
 
@@ -190,20 +191,4 @@ function parseAnswer(body: Uint8Array): { readonly token?: unknown; readonly acc
 
 function basic({ username, secret }: Credentials): string {
 	return `Basic ${Buffer.from(`${username}:${secret}`).toString('base64')}`;
-}
-
-/** The result of work that is shared with others; when the signal fires first, only we stop waiting. */
-async function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-	if (signal === undefined) return work;
-	signal.throwIfAborted();
-	let stop = () => {};
-	const aborted = new Promise<never>((_, reject) => {
-		stop = () => reject(signal.reason as Error);
-		signal.addEventListener('abort', stop, { once: true });
-	});
-	try {
-		return await Promise.race([work, aborted]);
-	} finally {
-		signal.removeEventListener('abort', stop);
-	}
 }

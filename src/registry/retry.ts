@@ -1,7 +1,7 @@
 // Asking again: exponential backoff with jitter, as long as the registry wants, never for ever.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isRegistryError } from './errors.js';
-import { isTimeout } from './transport.js';
+import { allowManyListeners, isTimeout } from './signals.js';
 
 export interface RetryPolicy {
 	/** Requests in all, the first included. */
@@ -36,6 +36,7 @@ export class Backoff {
 		this.#attempt++;
 		this.#last = error;
 		this.#waited += delay;
+		allowManyListeners(this.signal);
 		await sleep(delay, undefined, this.signal === undefined ? {} : { signal: this.signal }).catch(() => this.#checkSignal(error));
 	}
 

@@ -1,12 +1,12 @@
 // One HTTP request and its answer: keep-alive connections, timeouts, cancellation. No retries, no
 // authentication, no redirects: those are the endpoint's.
-import { setMaxListeners } from 'node:events';
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import { Readable } from 'node:stream';
 import { Agents, type Route } from './agents.js';
 import { asked, RegistryError, statusError } from './errors.js';
 import type { HostConfig } from './hosts.js';
 import type { ProxyEnvironment } from './proxy.js';
+import { allowManyListeners, isTimeout } from './signals.js';
 
 /** A body that can be sent again. */
 export type RequestBody = Uint8Array | { readonly size: number; open(): AsyncIterable<Uint8Array> };
@@ -54,8 +54,7 @@ export class Transport {
 	/** Sends a request; resolves with the answer's head whatever its status. The caller consumes the body. */
 	async send(request: HttpRequest): Promise<HttpResponse> {
 		request.signal?.throwIfAborted();
-		// One signal stops all requests of a build; that many listeners are no leak.
-		if (request.signal !== undefined) setMaxListeners(0, request.signal);
+		allowManyListeners(request.signal);
 		for (;;) {
 			const route = await this.#agents.route(request.url, request.tls ?? {});
 			try {
@@ -157,11 +156,6 @@ function drained(outgoing: ClientRequest, stop: AbortSignal): Promise<void> {
 		stop.addEventListener('abort', done, { once: true });
 		if (stop.aborted) done();
 	});
-}
-
-/** Whether a signal was fired by a time limit, not by somebody who no longer wants the result. */
-export function isTimeout(signal: AbortSignal): boolean {
-	return signal.aborted && (signal.reason as Error | undefined)?.name === 'TimeoutError';
 }
 
 /** A failed connection as a registry error. */

@@ -162,6 +162,20 @@ test('bearer: many requests at once share one token', async (t) => {
 	t.is(server.requests.length, 1);
 });
 
+test.serial('one signal for many requests at once is no cause for a warning', async (t) => {
+	const warnings: string[] = [];
+	const note = ({ name }: Error) => void warnings.push(name);
+	process.on('warning', note);
+	t.teardown(() => process.off('warning', note));
+	const { registry } = await startTokenRegistry(t);
+	const client = newClient(t, { credentials: nobody });
+	await pushTestImage(client.repository(`${registry.host}/a`), 'v1');
+	const { signal } = new AbortController();
+	await Promise.all(Array.from({ length: 20 }, () => client.resolve(`${registry.host}/a:v1`, { signal })));
+	await new Promise((resolve) => setImmediate(resolve));
+	t.deepEqual(warnings, []);
+});
+
 test('bearer: a token is renewed before it ends, and when the registry takes it no more', async (t) => {
 	const { registry, server } = await startTokenRegistry(t);
 	const client = newClient(t, { credentials: nobody });

@@ -4,6 +4,7 @@
 #include "addon_job.h"
 #include "device/device_host.h"
 #include "device/device_label.h"
+#include "device/tcmu_device.h"
 #include "device/ublk_control.h"
 #include "device/ublk_device.h"
 #include "system/io_thread.h"
@@ -132,7 +133,7 @@ DeviceKind device_kind(Napi::Env env, const std::string& name) {
   throw Napi::TypeError::New(env, "\"" + name + "\" is not a kind of device: fuse, tcmu or ublk");
 }
 
-// attachDevice(kind, lowers, writable | undefined, virtualSize, label)
+// attachDevice(kind, lowers, writable | undefined, virtualSize, label, directory)
 Napi::Value attach_device(const Napi::CallbackInfo& info) {
   DeviceHost& h = host(info.Env());
   AttachRequest request;
@@ -142,6 +143,7 @@ Napi::Value attach_device(const Napi::CallbackInfo& info) {
   request.writable = writable_files(info[2]);
   request.virtual_size = number(info[3]);
   request.label = text(info[4]);
+  request.directory = text(info[5]);
   return run_job<AttachedDevice>(info.Env(), [&h, request = std::move(request)] { return h.attach(request); },
                                  [](Napi::Env env, AttachedDevice& device) {
                                    Napi::Object object = Napi::Object::New(env);
@@ -239,7 +241,11 @@ std::string owner_of(Napi::Env env, const std::string& label) {
 // listServed(label)
 Napi::Value list_served(const Napi::CallbackInfo& info) {
   using Nodes = std::vector<std::string>;
-  return run_job<Nodes>(info.Env(), [owner = owner_of(info.Env(), text(info[0]))] { return list_ublk_devices(owner); },
+  return run_job<Nodes>(info.Env(), [owner = owner_of(info.Env(), text(info[0]))] {
+                          Nodes nodes = list_ublk_devices(owner);
+                          for (std::string& node : list_tcmu_devices(owner)) nodes.push_back(std::move(node));
+                          return nodes;
+                        },
                         [](Napi::Env env, Nodes& nodes) {
                           Napi::Array array = Napi::Array::New(env, nodes.size());
                           for (uint32_t i = 0; i < nodes.size(); ++i) array.Set(i, nodes[i]);
@@ -247,11 +253,12 @@ Napi::Value list_served(const Napi::CallbackInfo& info) {
                         });
 }
 
-// releaseServed(label)
+// releaseServed(label, directory)
 Napi::Value release_served(const Napi::CallbackInfo& info) {
   return run_job<bool>(info.Env(),
-                       [owner = owner_of(info.Env(), text(info[0]))] {
+                       [owner = owner_of(info.Env(), text(info[0])), directory = text(info[1])] {
                          release_ublk_devices(owner);
+                         release_tcmu_devices(owner, directory);
                          return true;
                        },
                        [](Napi::Env env, bool&) { return env.Undefined(); });

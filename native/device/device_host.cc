@@ -8,6 +8,7 @@
 
 #include "blob/local_blob.h"
 #include "device/fuse_device.h"
+#include "device/tcmu_device.h"
 #include "device/ublk_device.h"
 #include "error.h"
 #include "lsmt/sealed_layer.h"
@@ -21,12 +22,14 @@ constexpr int kOpenRounds = 32;
 constexpr auto kBusyPause = std::chrono::milliseconds(5);
 constexpr int kBusyRounds = 40;
 
-std::unique_ptr<ServedDevice> serve(DeviceKind kind, const std::shared_ptr<BlockDevice>& disk, FetchManager& fetches,
-                                    const FaultListener& on_fault, const std::string& label) {
-  if (kind == DeviceKind::fuse) return std::make_unique<FuseDevice>(disk, fetches, on_fault, label);
-  const std::optional<DeviceLabel> parsed = DeviceLabel::parse(label);
-  if (!parsed) throw std::runtime_error("\"" + label + "\" is not a device label");
-  return UblkDevice::attach(DiskRequests(disk, fetches, on_fault), *parsed);
+std::unique_ptr<ServedDevice> serve(const AttachRequest& request, const std::shared_ptr<BlockDevice>& disk,
+                                    FetchManager& fetches, const FaultListener& on_fault) {
+  if (request.kind == DeviceKind::fuse) return std::make_unique<FuseDevice>(disk, fetches, on_fault, request.label);
+  const std::optional<DeviceLabel> label = DeviceLabel::parse(request.label);
+  if (!label) throw std::runtime_error("\"" + request.label + "\" is not a device label");
+  const DiskRequests requests(disk, fetches, on_fault);
+  if (request.kind == DeviceKind::ublk) return UblkDevice::attach(requests, *label);
+  return TcmuDevice::attach(requests, *label, inflight_path(request.directory, *label));
 }
 
 std::shared_ptr<SealedLayer> open_waiting(FetchManager& fetches, const std::shared_ptr<Blob>& blob) {
@@ -160,8 +163,7 @@ AttachedDevice DeviceHost::attach(const AttachRequest& request) {
   auto device = std::make_shared<Device>();
   device->disk = std::make_shared<StackDevice>(
       std::make_unique<Stack>(std::move(lowers), writable ? writable->layer() : nullptr));
-  device->served = serve(request.kind, device->disk, fetches_,
-                         [this, id](const DeviceFault& fault) { on_fault_(id, fault); }, request.label);
+  device->served = serve(request, device->disk, fetches_, [this, id](const DeviceFault& fault) { on_fault_(id, fault); });
   if (writable) writable->keep();
   const AttachedDevice attached{id, device->served->path(), device->disk->size()};
   const std::lock_guard lock(mutex_);

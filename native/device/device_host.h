@@ -30,6 +30,7 @@ struct AttachRequest {
   std::optional<WritableFiles> writable;  // files to be created; none: a read-only device
   uint64_t virtual_size = 0;              // bytes; for a disk without lowers
   std::string label;                      // DeviceLabel: tells whose device it is when its owner is gone
+  std::string directory;                  // for what the server itself has to keep
 };
 
 struct AttachedDevice {

@@ -178,7 +178,10 @@ UblkQueue::UblkQueue(std::shared_ptr<UniqueFd> device, uint16_t number, DiskRequ
   descriptors_ = static_cast<const ublksrv_io_desc*>(mapped);
 }
 
-UblkQueue::~UblkQueue() { ::munmap(const_cast<ublksrv_io_desc*>(descriptors_), kDescriptorBytes); }
+UblkQueue::~UblkQueue() {
+  if (thread_.joinable()) thread_.detach();  // the device could not be stopped
+  ::munmap(const_cast<ublksrv_io_desc*>(descriptors_), kDescriptorBytes);
+}
 
 void UblkQueue::start() {
   std::promise<void> began;

@@ -12,6 +12,11 @@ export function instanceLabel(directory: string): string {
 	return `obd:${createHash('sha256').update(path.resolve(directory)).digest('hex').slice(0, 24)}`;
 }
 
+/** Where the instance's writable layers are, and what the servers of its devices keep. */
+export function layersDirectory(directory: string): string {
+	return path.join(path.resolve(directory), 'layers');
+}
+
 /** Mounts of the given device nodes (`/dev/loopN`) and everything mounted below these, in mount order. */
 export async function mountsOf(devicePaths: readonly string[]): Promise<MountEntry[]> {
 	const numbers = new Set(await Promise.all(devicePaths.map(deviceNumber)));
@@ -35,7 +40,7 @@ export async function releaseDevices(directory: string): Promise<void> {
 	const loops = (await listLoopDevices()).filter((loop) => loop.label.startsWith(`${label}/`));
 	const mounted = await mountsOf([...loops.map((loop) => `/dev/loop${loop.number}`), ...(await deviceAddon().listServed(label))]);
 	// Before the mounts: as long as the kernel waits for a new server, so does every unmount.
-	await deviceAddon().releaseServed(label);
+	await deviceAddon().releaseServed(label, layersDirectory(resolved));
 	await unmountAll((await readMounts()).filter((mount) => isBelow(resolved, mount.mountPoint)));
 	await unmountAll(mounted.filter((mount) => !isBelow(resolved, mount.mountPoint)));
 	await Promise.all(loops.map((loop) => clearLoopDevice(loop.number)));

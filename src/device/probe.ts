@@ -64,8 +64,7 @@ const configfs = '/sys/kernel/config';
 
 async function probeTcmu(): Promise<void> {
 	if (!(await exists(configfs))) await loadModule('configfs');
-	await loadModule('target_core_user');
-	await loadModule('tcm_loop');
+	for (const module of ['target_core_user', 'tcm_loop', 'sd_mod']) await loadModule(module);
 	if (!(await exists(`${configfs}/target`))) await mount('configfs', configfs, 'configfs');
 	await access(`${configfs}/target/core`, constants.W_OK);
 }

@@ -4,7 +4,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { deviceAddon, type DeviceFault, type DeviceKind, type WritableFiles } from '../native/device.js';
 import { answerFetch, type BlobFetcher } from './fetcher.js';
-import { instanceLabel, mountsOf, unmountDevices } from './leftovers.js';
+import { instanceLabel, layersDirectory, mountsOf, unmountDevices } from './leftovers.js';
 import type { Method, ServerConfig, ServerMethods } from './protocol.js';
 import type { DeviceError, LowerLayer } from './types.js';
 
@@ -38,7 +38,7 @@ export class Server {
 	#fileCount = 0;
 
 	private constructor(config: ServerConfig) {
-		this.#filesDir = path.join(config.directory, 'layers');
+		this.#filesDir = layersDirectory(config.directory);
 		this.#cacheDir = path.join(config.root, 'cache', 'blocks');
 		this.#label = instanceLabel(config.directory);
 		this.#kind = config.kind;
@@ -61,7 +61,7 @@ export class Server {
 			const files = writable ? this.#newFiles() : undefined;
 			try {
 				const label = `${this.#label}/${this.#fileCount++}`;
-				const device = await deviceAddon().attachDevice(this.#kind, opened.map((layer) => layer.number), files, virtualSize ?? 0, label);
+				const device = await deviceAddon().attachDevice(this.#kind, opened.map((layer) => layer.number), files, virtualSize ?? 0, label, this.#filesDir);
 				const id = String(device.id);
 				const remoteDigests = lowers.flatMap((lower) => (lower.kind === 'remote' ? [lower.digest] : []));
 				this.#devices.set(id, { number: device.id, path: device.path, files, remoteDigests });

@@ -40,7 +40,7 @@ interface DeviceAddon {
 	openLayerFile(digest: string, path: string): Promise<number>;
 	openRemoteLayer(digest: string, size: number, source: string, cacheDir: string): Promise<number>;
 	closeLayer(layer: number): void;
-	attachDevice(kind: DeviceKind, lowers: readonly number[], writable: WritableFiles | undefined, virtualSize: number, label: string): Promise<{ id: number; path: string; size: number }>;
+	attachDevice(kind: DeviceKind, lowers: readonly number[], writable: WritableFiles | undefined, virtualSize: number, label: string, directory: string): Promise<{ id: number; path: string; size: number }>;
 	sealDevice(device: number, next: WritableFiles, ifWrites: number | undefined): Promise<number | undefined>;
 	detachDevice(device: number): Promise<boolean>;
 	commitLayer(layer: number, path: string, uuid: string, parentUuid: string | undefined): Promise<{ digest: string; size: number; segments: number; dataBytes: number }>;
@@ -52,8 +52,8 @@ interface DeviceAddon {
 	checkUblk(): Promise<void>;
 	/** Nodes of the ublk and TCMU devices with this instance's label. */
 	listServed(label: string): Promise<string[]>;
-	/** Takes these away, their server being dead: what waits for it fails. */
-	releaseServed(label: string): Promise<void>;
+	/** Takes these away, their server being dead: what waits for it fails. `directory` as at the attach. */
+	releaseServed(label: string, directory: string): Promise<void>;
 }
 
 export const deviceAddon = (): DeviceAddon => nativeAddon() as DeviceAddon;

@@ -1,0 +1,109 @@
+#include "device/tcmu_device.h"
+
+#include <unistd.h>
+
+#include <optional>
+#include <system_error>
+
+#include "device/block_node.h"
+#include "error.h"
+
+namespace obd {
+namespace {
+
+// Stands in for a disk whose server is dead: what waits for it fails, what must end does.
+class DeadDisk : public BlockDevice {
+ public:
+  uint64_t size() const override { return uint64_t{1} << 40; }
+  bool writable() const override { return true; }
+  bool try_read(void*, size_t, uint64_t, Misses&) override { fail(); }
+  void write(const void*, size_t, uint64_t) override { fail(); }
+  void discard(uint64_t, uint64_t) override { fail(); }
+  void flush() override {}
+
+ private:
+  [[noreturn]] static void fail() { throw_errno("the device server is dead", EIO); }
+};
+
+}  // namespace
+
+TcmuDevice::TcmuDevice(const DeviceLabel& label, std::string inflight_path)
+    : target_(label), inflight_path_(std::move(inflight_path)) {}
+
+void TcmuDevice::serve(const DiskRequests& requests, bool anew) {
+  server_ = std::make_shared<TcmuServer>(requests, target_.serial(), target_.uio_path(), inflight_path_, anew);
+  server_->start();
+}
+
+std::unique_ptr<TcmuDevice> TcmuDevice::attach(const DiskRequests& requests, const DeviceLabel& label,
+                                               const std::string& inflight_path) {
+  // The destructor takes back what was made when something fails.
+  std::unique_ptr<TcmuDevice> device(new TcmuDevice(label, inflight_path));
+  device->target_.make_backstore(requests.disk().size());
+  device->serve(requests, true);
+  device->path_ = device->target_.make_disk();
+  return device;
+}
+
+std::unique_ptr<TcmuDevice> TcmuDevice::take_over(const DiskRequests& requests, const DeviceLabel& label,
+                                                  const std::string& inflight_path) {
+  std::unique_ptr<TcmuDevice> device(new TcmuDevice(label, inflight_path));
+  device->gone_ = !device->target_.has_backstore();
+  if (device->gone_) return nullptr;
+  if (device->target_.has_ring()) {
+    device->serve(requests, false);
+    device->path_ = device->target_.disk_path();
+  }
+  if (!device->path_.empty()) return device;
+  device->tear_down();  // its server died before there was a disk
+  return nullptr;
+}
+
+TcmuDevice::~TcmuDevice() {
+  if (gone_) return;
+  try {
+    tear_down();
+  } catch (const std::system_error&) {
+    // The kernel keeps it; the next start of the instance finds and releases it.
+  }
+}
+
+void TcmuDevice::tear_down() {
+  target_.remove_disk();
+  target_.remove_backstore();
+  if (server_) server_->join();  // its thread ends with the backstore
+  ::unlink(inflight_path_.c_str());
+  gone_ = true;
+}
+
+bool TcmuDevice::try_detach() {
+  if (gone_) return true;
+  const std::optional<UniqueFd> claim = claim_block_device(path_);
+  if (!claim) return false;
+  tear_down();
+  return true;
+}
+
+std::vector<std::string> list_tcmu_devices(const std::string& owner) {
+  std::vector<std::string> nodes;
+  for (const DeviceLabel& label : list_tcmu_targets(owner)) {
+    const std::string path = TcmuTarget(label).disk_path();
+    if (!path.empty()) nodes.push_back(path);
+  }
+  return nodes;
+}
+
+void release_tcmu_devices(const std::string& owner, const std::string& directory) {
+  for (const DeviceLabel& label : list_tcmu_targets(owner)) {
+    FetchManager no_fetches([](const FetchRequest&) {});
+    const DiskRequests requests(std::make_shared<DeadDisk>(), no_fetches, [](const DeviceFault&) {});
+    const auto device = TcmuDevice::take_over(requests, label, inflight_path(directory, label));
+    if (device) device->tear_down();
+  }
+}
+
+std::string inflight_path(const std::string& directory, const DeviceLabel& label) {
+  return directory + "/" + std::to_string(label.number) + ".inflight";
+}
+
+}  // namespace obd

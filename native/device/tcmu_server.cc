@@ -1,0 +1,181 @@
+#include "device/tcmu_server.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "system/io_thread.h"
+
+namespace obd {
+namespace {
+
+// The kernel completes commands while we go on with the next ones: not one by one, nor all at the end.
+constexpr unsigned kDoorbellEvery = 8;
+
+scsi::Sense sense_of(int error, const scsi::Sense& failure) {
+  if (error == ENOSPC) return scsi::kSpaceAllocationFailed;
+  return error == EROFS ? scsi::kWriteProtected : failure;
+}
+
+TcmuAnswer refusal(const scsi::Sense& sense) {
+  TcmuAnswer answer;
+  answer.good = false;
+  answer.sense = sense;
+  return answer;
+}
+
+bool all_zeros(const char* data, size_t size) {
+  return std::all_of(data, data + size, [](char c) { return c == 0; });
+}
+
+}  // namespace
+
+TcmuServer::TcmuServer(DiskRequests requests, const std::string& serial, const std::string& uio_path,
+                       const std::string& inflight_path, bool anew)
+    : requests_(std::move(requests)),
+      disk_{requests_.disk().size() / scsi::kBlock, requests_.disk().writable(), serial},
+      ring_(uio_path, inflight_path, anew),
+      buffer_(new char[scsi::kMaxTransfer]) {}
+
+TcmuServer::~TcmuServer() {
+  if (thread_.joinable()) thread_.detach();  // the backstore could not be removed
+}
+
+void TcmuServer::start() {
+  thread_ = std::thread([self = shared_from_this()] {
+    become_io_thread("obd-tcmu");
+    self->serve();
+  });
+}
+
+void TcmuServer::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void TcmuServer::serve() {
+  for (TcmuCommand* command : ring_.taken_before()) handle(*command);
+  do {
+    while (TcmuCommand* command = ring_.take()) {
+      handle(*command);
+      if (unannounced_ >= kDoorbellEvery) {
+        unannounced_ = 0;
+        ring_.ring_doorbell();
+      }
+    }
+    if (unannounced_ > 0) ring_.ring_doorbell();
+    unannounced_ = 0;
+  } while (ring_.wait());
+}
+
+void TcmuServer::answer(TcmuCommand& command, const TcmuAnswer& answer) {
+  ring_.answer(command, answer);
+  ++unannounced_;
+}
+
+void TcmuServer::finish(TcmuCommand& command, int error, const scsi::Sense& sense) {
+  answer(command, error == 0 ? TcmuAnswer() : refusal(sense_of(error, sense)));
+}
+
+void TcmuServer::handle(TcmuCommand& command) {
+  const scsi::Request request = scsi::parse(command.cdb, disk_);
+  switch (request.kind) {
+    case Kind::good:
+      return give(command, nullptr, 0);
+    case Kind::refuse:
+      return answer(command, refusal(request.sense));
+    case Kind::data_in:
+      return give(command, request.data.data(), request.data.size());
+    case Kind::read:
+      return read(command, request);
+    case Kind::write:
+      return write(command, request);
+    case Kind::write_same:
+      return write_same(command, request);
+    case Kind::unmap:
+      return unmap(command);
+    case Kind::flush:
+      return finish(command, requests_.flush(), scsi::kWriteError);
+  }
+}
+
+// Answers with this much data, which may be less than there is room for.
+void TcmuServer::give(TcmuCommand& command, const void* data, size_t size) {
+  size = std::min<uint64_t>(size, command.data_size);
+  scatter(command, data, size);
+  TcmuAnswer result;
+  result.short_data = size < command.data_size;
+  result.data_length = size;
+  answer(command, result);
+}
+
+void TcmuServer::read(TcmuCommand& command, const scsi::Request& request) {
+  const size_t size = request.count;
+  if (command.data_size < size) return answer(command, refusal(scsi::kInvalidField));
+  const bool in_place = command.part_count == 1;
+  char* target = in_place ? ring_.data(command.parts[0]) : buffer_.get();
+  const int error = requests_.read(target, size, request.offset, [self = shared_from_this(), &command, size](const void* data, int failed) {
+    if (failed == 0) self->scatter(command, data, size);
+    self->ring_.answer(command, failed == 0 ? TcmuAnswer() : refusal(sense_of(failed, scsi::kReadError)));
+    self->ring_.ring_doorbell();
+  });
+  if (error == DiskRequests::kParked) return;
+  if (error == 0 && !in_place) scatter(command, target, size);
+  finish(command, error, scsi::kReadError);
+}
+
+void TcmuServer::write(TcmuCommand& command, const scsi::Request& request) {
+  if (command.data_size < request.count) return answer(command, refusal(scsi::kInvalidField));
+  finish(command, requests_.write(gathered(command, request.count), request.count, request.offset), scsi::kWriteError);
+}
+
+void TcmuServer::write_same(TcmuCommand& command, const scsi::Request& request) {
+  if (!request.zeroes && command.data_size < scsi::kBlock) return answer(command, refusal(scsi::kInvalidField));
+  const char* block = request.zeroes ? nullptr : gathered(command, scsi::kBlock);
+  if (block == nullptr || all_zeros(block, scsi::kBlock)) {
+    return finish(command, requests_.discard(request.offset, request.count), scsi::kWriteError);
+  }
+  const std::string pattern(block, scsi::kBlock);
+  for (size_t at = 0; at < scsi::kMaxTransfer; at += scsi::kBlock) pattern.copy(buffer_.get() + at, scsi::kBlock);
+  int error = 0;
+  for (uint64_t done = 0; done < request.count && error == 0;) {
+    const uint64_t piece = std::min<uint64_t>(scsi::kMaxTransfer, request.count - done);
+    error = requests_.write(buffer_.get(), piece, request.offset + done);
+    done += piece;
+  }
+  finish(command, error, scsi::kWriteError);
+}
+
+void TcmuServer::unmap(TcmuCommand& command) {
+  std::vector<scsi::Range> ranges;
+  scsi::Sense sense;
+  const size_t size = std::min<uint64_t>(command.data_size, scsi::kMaxTransfer);
+  const auto* list = reinterpret_cast<const uint8_t*>(gathered(command, size));
+  if (!scsi::parse_unmap(list, size, disk_, ranges, sense)) return answer(command, refusal(sense));
+  int error = 0;
+  for (const scsi::Range& range : ranges) {
+    if (error == 0) error = requests_.discard(range.offset, range.count);
+  }
+  finish(command, error, scsi::kWriteError);
+}
+
+const char* TcmuServer::gathered(const TcmuCommand& command, size_t size) {
+  if (command.part_count == 1) return ring_.data(command.parts[0]);
+  size_t done = 0;
+  for (size_t i = 0; i < command.part_count && done < size; ++i) {
+    const size_t piece = std::min<size_t>(command.parts[i].size, size - done);
+    std::memcpy(buffer_.get() + done, ring_.data(command.parts[i]), piece);
+    done += piece;
+  }
+  return buffer_.get();
+}
+
+void TcmuServer::scatter(const TcmuCommand& command, const void* data, size_t size) {
+  const char* from = static_cast<const char*>(data);
+  for (size_t i = 0; i < command.part_count && size > 0; ++i) {
+    const size_t piece = std::min<size_t>(command.parts[i].size, size);
+    std::memcpy(ring_.data(command.parts[i]), from, piece);
+    from += piece;
+    size -= piece;
+  }
+}
+
+}  // namespace obd

@@ -1,5 +1,5 @@
 // The index of what has been written: sorted chunks of up to 256 segments below one sorted array of
-// their first offsets. Costs under 24 bytes a segment in random order, 17 in sequential order.
+// their first offsets. Costs about 24 bytes a segment in random order at most, 17 in sequential order.
 #pragma once
 #include <algorithm>
 #include <cstddef>

@@ -96,7 +96,11 @@ void digest_nodes(Tree& tree, const std::vector<Node*>& nodes, Task& task) {
       if (cache) cache->add(tree.path(node), node, node.digest, started);
     }
   });
-  if (cache) cache->save();
+  try {
+    if (cache) cache->save();
+  } catch (const FsError&) {
+    // The digests are right without it; the next run reads the files again.
+  }
 }
 
 Digest node_digest(const Node& node) {

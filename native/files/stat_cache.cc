@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "files/fs_error.h"
+#include "files/go_path.h"
 
 namespace obd::files {
 
@@ -38,24 +39,25 @@ Fd create_temp(const std::string& path) {
   return fd;
 }
 
-// Removes the files of roots nobody asked about for long.
+// Removes caches of roots nobody asked about for long; what is no cache stays.
 void remove_old(const std::string& dir) {
   Fd fd(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   int copy = fd ? ::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0) : -1;
   if (copy < 0) return;
   for (const auto& name : list_names(Fd(copy), dir)) {
     struct stat st;
-    if (::fstatat(fd.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-        ::time(nullptr) - st.st_mtim.tv_sec > 30 * kDay) {
-      ::unlinkat(fd.get(), name.c_str(), 0);
-    }
+    char magic[sizeof kMagic];
+    Fd file(::openat(fd.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    const bool ours = file && ::fstat(file.get(), &st) == 0 && S_ISREG(st.st_mode) &&
+                      ::read(file.get(), magic, sizeof magic) == sizeof magic &&
+                      std::memcmp(magic, kMagic, sizeof magic) == 0;
+    if (ours && ::time(nullptr) - st.st_mtim.tv_sec > 30 * kDay) ::unlinkat(fd.get(), name.c_str(), 0);
   }
 }
 
 }  // namespace
 
-StatCache::StatCache(const std::string& dir, const Root& root) : dir_(dir), root_(root) {
-  file_ = dir + "/" + digest_string(digest_of(root.path())).substr(7, 32);
+StatCache::StatCache(std::string file, const Root& root) : file_(std::move(file)), root_(root) {
   load();
   struct stat st;
   if (!old_.empty() && ::stat(file_.c_str(), &st) == 0 && ::time(nullptr) - st.st_mtim.tv_sec > kDay) {
@@ -112,7 +114,7 @@ bool StatCache::still_right(std::string_view path, const Entry& entry) const {
 
 void StatCache::save() {
   if (fresh_.empty()) return;
-  if (::mkdir(dir_.c_str(), 0700) == 0 || errno == EEXIST) remove_old(dir_);
+  remove_old(dir_name(file_));
   std::string out(kMagic, sizeof kMagic);
   auto append = [&](std::string_view path, Entry entry) {
     entry.path_length = static_cast<uint32_t>(path.size());

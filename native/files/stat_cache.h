@@ -16,9 +16,9 @@ namespace obd::files {
 
 class StatCache {
  public:
-  // `dir` holds one file a root and is made when needed; files nobody used for 30 days are removed. A
-  // missing, foreign or damaged file is an empty cache.
-  StatCache(const std::string& dir, const Root& root);
+  // `file` holds what is remembered of `root`; a missing, foreign or damaged one is an empty cache. Its
+  // directory is there. Caches beside it that nobody used for 30 days are removed when this one is saved.
+  StatCache(std::string file, const Root& root);
 
   // The digest remembered for the node, or null when something of its stat is different.
   const Digest* find(const std::string& path, const Node& node);
@@ -42,7 +42,7 @@ class StatCache {
   void load();
   bool still_right(std::string_view path, const Entry& entry) const;
 
-  std::string dir_, file_;
+  std::string file_;
   const Root& root_;
   std::string text_;  // the file as read; the keys of `old_` point into it
   std::unordered_map<std::string_view, Entry> old_;

@@ -24,7 +24,7 @@ struct TreeOptions {
   std::vector<std::string> follow;   // paths to include, with whatever their symlinks lead to
   bool reset_owner = false;          // everything belongs to 0:0, and the root's own metadata does not count
   bool skip_lost_found = false;      // a top-level lost+found is not there
-  std::string stat_cache;            // directory that remembers digests between runs; "" = none
+  std::string stat_cache;            // file that remembers digests between runs; "" = none
 };
 
 struct Node;

@@ -208,7 +208,9 @@ TEST_CASE("the stat cache answers for files that did not change, and only for th
   s.file("ctx/b", "two");
   TreeOptions options;
   options.root = s.at("ctx");
-  options.stat_cache = s.at("cache");
+  options.stat_cache = s.dir("caches") + "/mine";
+  s.file("caches/foreign", "not a cache of ours");
+  s.set_mtime("caches/foreign", 1000);
   auto read_bytes = [&](std::string& digest) {
     Tree tree(options);
     Task task;
@@ -232,14 +234,20 @@ TEST_CASE("the stat cache answers for files that did not change, and only for th
   CHECK(first != second);
 
   // A damaged cache file is no cache.
-  for (const auto& entry : std::filesystem::directory_iterator(s.at("cache"))) {
-    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+  {
+    std::fstream file(s.at("caches/mine"), std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(40);
     file.put('\x7f');
   }
+  // One of another root, long unused, goes; what is no cache stays.
+  s.file("caches/old", s.read("caches/mine"));
+  s.set_mtime("caches/old", 1000);
   std::string third;
   CHECK(read_bytes(third) == 6);
   CHECK(third == second);
+  CHECK_FALSE(s.exists("caches/mine.tmp"));
+  CHECK_FALSE(s.exists("caches/old"));
+  CHECK(s.exists("caches/foreign"));
 }
 
 TEST_CASE("a file that changes behind the tree's back is noticed") {

@@ -89,8 +89,8 @@ export interface TreeView {
 	/** The root is a file system obd made: its top-level lost+found is not there. */
 	readonly skipLostFound?: boolean | undefined;
 	/**
-	 * Directory (made when needed) that remembers file digests between runs, one file a root. Only for roots that stay
-	 * where they are: a mount's path does not tell what is mounted there.
+	 * File that remembers the content digests of this root between runs; its directory is there. Only for roots that
+	 * stay where they are: a mount's path does not tell what is mounted there.
 	 */
 	readonly statCache?: string | undefined;
 }
@@ -310,13 +310,14 @@ export interface ExportTreeOptions {
 	readonly root: string;
 	/** An existing directory; what is in it stays, except what is replaced. */
 	readonly dest: string;
-	/** Who everything belongs to; undefined keeps the owners. BuildKit's client takes the calling user. */
-	readonly owner?: Owner | undefined;
 	/** Seconds since the epoch; all modification times become this. */
 	readonly sourceDateEpoch?: number | undefined;
 }
 
-/** Copies a mounted tree into a directory, as BuildKit's local exporter does (no top-level lost+found). */
+/**
+ * Copies a mounted tree into a directory, as BuildKit's local exporter does: everything belongs to the calling user,
+ * there is no top-level lost+found.
+ */
 export function exportTree(options: ExportTreeOptions, task?: FileTaskOptions): Promise<void> {
 	return runTask(task, (handle) => addon().filesExportTree(handle, options));
 }
@@ -349,9 +350,9 @@ export interface FileEntry {
 	readonly linkname?: string;
 }
 
-/** Metadata of a path. A symlink in its last place is followed, inside the root, unless `follow` is false. */
+/** Metadata of a path. With `follow`, a symlink in its last place is followed inside the root. */
 export function statInRoot(root: string, path: string, options: { readonly follow?: boolean } = {}): Promise<FileEntry> {
-	return addon().filesStat(root, path, options.follow ?? true);
+	return addon().filesStat(root, path, options.follow ?? false);
 }
 
 /** The path on this machine of a path in a root, all symlinks resolved inside it; what does not exist is taken as it is. */

@@ -41,6 +41,13 @@ const mediaTypes = {
 	layer: { gzip: 'application/vnd.oci.image.layer.v1.tar+gzip', zstd: 'application/vnd.oci.image.layer.v1.tar+zstd', uncompressed: 'application/vnd.oci.image.layer.v1.tar' },
 };
 
+/** As docker pushes them. */
+const dockerTypes = {
+	manifest: 'application/vnd.docker.distribution.manifest.v2+json',
+	config: 'application/vnd.docker.container.image.v1+json',
+	layer: { ...mediaTypes.layer, gzip: 'application/vnd.docker.image.rootfs.diff.tar.gzip', uncompressed: 'application/vnd.docker.image.rootfs.diff.tar' },
+};
+
 /** A root file system with a shell and coreutils, users root and app (1000:1001, also in wheel). */
 export function busybox(): TarEntry[] {
 	const applets = execFileSync('/bin/busybox', ['--list'], { encoding: 'utf8' }).trim().split('\n').filter((name) => name !== 'busybox');
@@ -71,14 +78,17 @@ export interface ImageOptions {
 	/** The `config` of the image's config. */
 	readonly config?: Readonly<Record<string, unknown>>;
 	readonly architecture?: string;
+	/** With docker's media types. */
+	readonly docker?: boolean;
 }
 
 /** Pushes an image of these layers (tars, bottom first) as `repository:tag`; the registry must be an open one. */
 export async function pushBase(host: string, name: string, tars: readonly Buffer[], options: ImageOptions = {}): Promise<Descriptor> {
 	const { compression = 'gzip', config = {}, architecture = nodeArchitecture() } = options;
+	const types = options.docker === true ? dockerTypes : mediaTypes;
 	const repository = name.split(':')[0] ?? '';
 	const layers: Descriptor[] = [];
-	for (const tar of tars) layers.push(await pushBlob(host, repository, mediaTypes.layer[compression], compress(tar, compression)));
+	for (const tar of tars) layers.push(await pushBlob(host, repository, types.layer[compression], compress(tar, compression)));
 	const document = {
 		architecture,
 		os: 'linux',
@@ -88,8 +98,8 @@ export async function pushBase(host: string, name: string, tars: readonly Buffer
 	};
 	const manifest = {
 		schemaVersion: 2,
-		mediaType: mediaTypes.manifest,
-		config: await pushBlob(host, repository, mediaTypes.config, Buffer.from(JSON.stringify(document))),
+		mediaType: types.manifest,
+		config: await pushBlob(host, repository, types.config, Buffer.from(JSON.stringify(document))),
 		layers,
 	};
 	return { ...(await pushManifest(host, name, manifest)), platform: { os: 'linux', architecture } };

@@ -1,15 +1,15 @@
 // One build: the frontend makes LLB of the Dockerfile, the solver runs it, the exporters write the result.
 import { randomUUID } from 'node:crypto';
-import { buildDockerfile, type FrontendClient, type FrontendResult, type ImageMeta, type Reference, type Warning } from '../../frontend/index.js';
+import { FrontendError, buildDockerfile, handleSubrequest, type FrontendClient, type FrontendResult, type ImageMeta, type Reference, type Warning } from '../../frontend/index.js';
 import { exportName, validateExport, type BuildOutput, type EarlyPush, type ExportRequest } from '../exporters/index.js';
 import { parseImageConfig } from '../image/index.js';
 import { type Definition, type SourceOp } from '../llb/index.js';
 import { asOpResult } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
-import { CanceledError, VertexReporter, isCanceled, type Job, type SolveStatus, type SolverEdge, type StatusSink } from '../solver/index.js';
+import { CanceledError, VertexError, VertexReporter, isCanceled, type Job, type Result, type SolveStatus, type SolverEdge, type StatusSink } from '../solver/index.js';
 import { scratch, type Snapshot } from '../snapshot/index.js';
 import type { Builder } from './builder.js';
-import { solverGraph } from './graph.js';
+import { solverGraph, type SolverGraph } from './graph.js';
 import { fileReference } from './reference.js';
 import type { BuildRequest, BuildResult } from './request.js';
 import { LocalSession } from './session.js';
@@ -41,7 +41,10 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 		this.signal.addEventListener('abort', stop, { once: true });
 		try {
 			this.signal.throwIfAborted();
-			const result = await buildDockerfile(this.#client());
+			const client = this.#client();
+			const answer = await handleSubrequest(client);
+			if (answer) return { metadata: textOf(answer), fetched: {} };
+			const result = await buildDockerfile(client);
 			const output = await this.#solveAll(result);
 			const metadata = await this.#export(output);
 			return { metadata, fetched: await this.builder.fetched() };
@@ -68,8 +71,8 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 	}
 
 	async solve(definition: Definition): Promise<Reference | undefined> {
-		const { result } = solverGraph(definition, this.builder.worker, this.request.allow);
-		return result && fileReference(this.builder.worker, await this.#job.solve(result), this.signal);
+		const graph = solverGraph(definition, this.builder.worker, this.request.allow);
+		return graph.result && fileReference(this.builder.worker, await this.#run(graph, graph.result), this.signal);
 	}
 
 	async resolveImageConfig(source: SourceOp, options: { readonly platform: ImageMetaPlatform; readonly logName: string }): Promise<ImageMeta> {
@@ -111,12 +114,22 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 	}
 
 	async #snapshot(definition: Definition): Promise<Snapshot> {
-		const { result: edge, chain } = solverGraph(definition, this.builder.worker, this.request.allow);
-		if (!edge) return scratch;
-		for (const step of chain) this.#imageVertices.set(step.vertex.digest, step);
-		const result = asOpResult(await this.#job.solve(edge));
+		const graph = solverGraph(definition, this.builder.worker, this.request.allow);
+		if (!graph.result) return scratch;
+		for (const step of graph.chain) this.#imageVertices.set(step.vertex.digest, step);
+		const result = asOpResult(await this.#run(graph, graph.result));
 		if (result.kind !== 'snapshot') throw new Error('the result of the build is a directory of the client, not a file system');
 		return result.snapshot;
+	}
+
+	/** Solves; an error of a vertex gets the places in the Dockerfile it comes from. */
+	async #run(graph: SolverGraph, edge: SolverEdge<BuildSession>): Promise<Result> {
+		try {
+			return await this.#job.solve(edge);
+		} catch (error) {
+			if (!(error instanceof VertexError) || isCanceled(error)) throw error;
+			throw new FrontendError(error.message, graph.sourcesOf(error.vertex), { cause: error });
+		}
 	}
 
 	/** A step of the image is done: its layers go to the registry while the next one runs. */
@@ -163,3 +176,8 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 
 type ImageMetaPlatform = Parameters<FrontendClient['resolveImageConfig']>[1]['platform'];
 
+
+/** A subrequest's answer as BuildKit's result metadata: `result.json`, `result.txt`, `result.statuscode`. */
+function textOf(answer: ReadonlyMap<string, Uint8Array>): Record<string, string> {
+	return Object.fromEntries([...answer].map(([key, value]) => [key, Buffer.from(value).toString('utf8')]));
+}

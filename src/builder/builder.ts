@@ -125,11 +125,11 @@ export class Builder {
 	 */
 	async close(patience = Infinity): Promise<void> {
 		await within(patience, this.solver.idle());
-		this.#cache.touch();
+		await this.#cache.touch();
 		await this.#snapshots.close();
 		await Promise.all([this.#runtime.close(), this.#deviceServer?.then((server) => server.close(), () => undefined)]);
 		this.#registry.close();
-		this.lease.release();
+		await this.lease.release();
 		await this.store.close();
 	}
 }

@@ -38,15 +38,16 @@ export class StoreCache implements ResultCache {
 		const { layers } = value as PersistedSnapshot;
 		const local = layers.filter((layer) => !layer.source);
 		// Protected first, then looked for: what is there now stays until the build ends.
-		this.lease.protect(local.map((layer) => blobRef(layer.digest)));
+		await this.lease.protect(local.map((layer) => blobRef(layer.digest)));
 		const present = await Promise.all(local.map((layer) => this.#isPresent(layer)));
 		return present.every(Boolean) ? new SnapshotResult(this.snapshots.snapshot(layers)) : undefined;
 	}
 
 	/** Counts the records this build used, so that the collector drops the unused ones first. */
-	touch(): void {
-		if (this.#used.size > 0) this.#records.touch([...this.#used]);
+	async touch(): Promise<void> {
+		const keys = [...this.#used];
 		this.#used.clear();
+		if (keys.length > 0) await this.#records.touch(keys);
 	}
 
 	#isPresent({ digest, size }: SealedLayer): Promise<boolean> {

@@ -1,4 +1,5 @@
 // A definition as the solver runs it: every vertex with its op.
+import type { ErrorSource } from '../../frontend/index.js';
 import { NetMode, SecurityMode, loadDefinition, type Definition, type Edge, type Vertex } from '../llb/index.js';
 import { opFor, type Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
@@ -9,6 +10,8 @@ export interface SolverGraph {
 	readonly result: SolverEdge<BuildSession> | undefined;
 	/** The result and what its layers were made on, step below step. */
 	readonly chain: readonly SolverEdge<BuildSession>[];
+	/** Where a vertex was written, by its digest. */
+	sourcesOf(digest: string): readonly ErrorSource[];
 }
 
 /**
@@ -34,7 +37,14 @@ export function solverGraph(definition: Definition, worker: Worker, allow: reado
 			...(progressGroup && { progressGroup }),
 		});
 	}
-	return { result: graph.result && edge(graph.result), chain: baseChain(graph.result).map(edge) };
+	return {
+		result: graph.result && edge(graph.result),
+		chain: baseChain(graph.result).map(edge),
+		sourcesOf: (digest) => (graph.vertices.find((vertex) => vertex.digest === digest)?.locations ?? []).flatMap(({ sourceIndex, ranges }) => {
+			const info = graph.sources[sourceIndex];
+			return info ? [{ info, ranges }] : [];
+		}),
+	};
 }
 
 function baseChain(result: Edge | undefined): Edge[] {

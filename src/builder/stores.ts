@@ -46,8 +46,8 @@ export class Stores {
 			keepImage: (name, image) => this.#keepImage(images, name, image),
 		};
 		this.documents = {
-			get: ({ digest }) => {
-				lease.protect([blobRef(digest)]);
+			get: async ({ digest }) => {
+				await lease.protect([blobRef(digest)]);
 				return store.blobs.read(digest);
 			},
 			put: async ({ digest }, bytes) => {
@@ -58,7 +58,7 @@ export class Stores {
 
 	/** Protected first, then looked for: what is there stays until the build ends. */
 	async #blobPath(digest: string): Promise<string | undefined> {
-		this.lease.protect([blobRef(digest)]);
+		await this.lease.protect([blobRef(digest)]);
 		return (await this.store.blobs.has(digest)) ? this.store.blobs.path(digest) : undefined;
 	}
 

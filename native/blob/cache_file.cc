@@ -80,26 +80,22 @@ CacheFile::CacheFile(const std::string& dir, const std::string& digest, uint64_t
     } else if (errno != ENOENT) {
       throw_errno("open " + path_);
     }
-    create(dir);
+    create();
   }
   throw_errno("open " + path_, EBUSY);
 }
 
-// Puts a fresh, empty entry in place unless another process was faster.
-void CacheFile::create(const std::string& dir) {
-  std::string temp = dir + "/.new-XXXXXX";
-  const UniqueFd fd(::mkostemp(temp.data(), O_CLOEXEC));
-  if (!fd) throw_errno("create " + temp);
-  try {
-    const Header header = header_for(digest_, size_);
-    pwrite_full(fd.get(), &header, sizeof(header), 0, temp);
-    if (::ftruncate(fd.get(), static_cast<off_t>(data_start_ + size_)) != 0) throw_errno("truncate " + temp);
-    if (::link(temp.c_str(), path_.c_str()) != 0 && errno != EEXIST) throw_errno("link " + path_);
-  } catch (...) {
-    ::unlink(temp.c_str());
-    throw;
+// Puts an empty entry in place unless another process was faster. Whoever opens it before the header is
+// there takes it for damaged and replaces it, which costs the other some bytes fetched twice and no more.
+void CacheFile::create() {
+  const UniqueFd fd(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!fd) {
+    if (errno == EEXIST) return;
+    throw_errno("create " + path_);
   }
-  ::unlink(temp.c_str());
+  const Header header = header_for(digest_, size_);
+  pwrite_full(fd.get(), &header, sizeof(header), 0, path_);
+  if (::ftruncate(fd.get(), static_cast<off_t>(data_start_ + size_)) != 0) throw_errno("truncate " + path_);
 }
 
 bool CacheFile::matches_header() const {

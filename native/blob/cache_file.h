@@ -38,7 +38,7 @@ class CacheFile {
   void forget(uint64_t extent) noexcept;
 
  private:
-  void create(const std::string& dir);
+  void create();
   bool matches_header() const;
   bool check_on_disk(uint64_t extent);
 

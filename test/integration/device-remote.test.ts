@@ -1,13 +1,13 @@
 // Devices over layers that stay in a registry: what is fetched, and what happens when it cannot be.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { open, readdir, readFile, rm, stat, truncate } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rm, stat, truncate } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import anyTest, { type TestFn } from 'ava';
 import { buildMountOptions, startDeviceServer, type DeviceError, type DeviceServer, type LowerLayer } from '../../src/device/index.js';
-import { mount } from '../../src/native/system.js';
+import { mount, umount } from '../../src/native/system.js';
 import { leftovers, makePlace, removePlace, sha256, withLayers, withMount, withServer, type Place } from './helpers/device.js';
 import { startRegistry, type TestRegistry } from './helpers/registry.js';
 import { startProxy, type RegistryProxy } from './helpers/registry-proxy.js';
@@ -234,6 +234,20 @@ async function overwrite(file: string, at: number, bytes: Buffer): Promise<void>
 	await handle.write(bytes, 0, bytes.length, position);
 	await handle.close();
 }
+
+test('a block cache without room is an error that says so', async (t) => {
+	const { place, lowers } = t.context;
+	const cache = path.join(place.root, 'cache');
+	await mkdir(cache);
+	await mount('tmpfs', cache, 'tmpfs', 'size=100k');
+	try {
+		await withServer(place, async (server) => {
+			await t.throwsAsync(server.attach({ lowers, writable: false }), { message: /block cache: .*No space left on device/ });
+		});
+	} finally {
+		await umount(cache);
+	}
+});
 
 test('the cache may be deleted under a running device', async (t) => {
 	const { place, lowers } = t.context;

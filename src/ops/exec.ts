@@ -5,7 +5,9 @@ import { MountType, NetMode, SecurityMode, pb } from '../llb/index.js';
 import type { BuildSession } from '../session/index.js';
 import type { CacheMap, InputKey, Op, OpContext, Result } from '../solver/index.js';
 import { contentKey } from './content.js';
+import { reportingFetches } from './fetch-report.js';
 import { PreparedMounts } from './mounts.js';
+import { StepLog } from './step-log.js';
 import type { Worker } from './worker.js';
 
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -57,10 +59,11 @@ export class ExecOp implements Op<BuildSession> {
 		const { meta } = this.op;
 		if (!meta) throw new Error('exec without a process');
 		const prepared = new PreparedMounts(this.worker, inputs, context);
+		const log = new StepLog(context.reporter);
 		try {
 			await prepared.prepare(this.op.mounts, meta.cwd);
-			await this.worker.runtime.run({
-				rootfs: prepared.root.path,
+			await reportingFetches(prepared.root.mount, context.reporter, async () => this.worker.runtime.run({
+				rootfs: prepared.root.mount.root,
 				readonlyRootfs: prepared.root.readonly,
 				args: meta.args,
 				env: await this.#env(context.session),
@@ -76,9 +79,12 @@ export class ExecOp implements Op<BuildSession> {
 				removeMountStubsRecursive: meta.removeMountStubsRecursive,
 				validExitCodes: meta.validExitCodes,
 				signal: context.signal,
-				onOutput: (stream, data) => { context.reporter.log(stream, data); },
-			});
+				onOutput: (stream, data) => { log.write(stream, data); },
+			}));
 			return await prepared.commit();
+		} catch (error) {
+			log.flush();
+			throw error;
 		} finally {
 			await prepared.close();
 		}

@@ -6,6 +6,7 @@ import type { BuildSession } from '../session/index.js';
 import { scratch, type ReadMount, type Snapshot, type WritableMount } from '../snapshot/index.js';
 import type { CacheMap, Op, OpContext, Result } from '../solver/index.js';
 import { contentKey } from './content.js';
+import { reportingFetches } from './fetch-report.js';
 import { resolveOwner } from './owner.js';
 import { asOpResult, SnapshotResult } from './result.js';
 import { uuidOf } from './uuid.js';
@@ -96,7 +97,8 @@ class FileOpExecution {
 			const ref = this.inputs.length + i;
 			const mount = await this.#writable(action.input);
 			this.#open.set(ref, mount);
-			await runFileActions(mount.root, [await this.#native(action, mount)], { signal: this.context.signal });
+			const step = await this.#native(action, mount);
+			await reportingFetches(mount, this.context.reporter, () => runFileActions(mount.root, [step], { signal: this.context.signal }));
 			if (action.output >= 0) outputs[action.output] = new SnapshotResult(await this.#commit(ref));
 		}
 		return outputs;

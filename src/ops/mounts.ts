@@ -17,6 +17,12 @@ import type { Worker } from './worker.js';
 
 type Release = () => Promise<void>;
 
+/** The container's root file system. */
+interface RootMount {
+	readonly mount: WritableMount;
+	readonly readonly: boolean;
+}
+
 interface OutputMount {
 	readonly output: number;
 	/** A mount whose writes become the output; or the input passed through unchanged. */
@@ -25,7 +31,7 @@ interface OutputMount {
 
 export class PreparedMounts {
 	readonly mounts: ContainerMount[] = [];
-	#root: { readonly path: string; readonly readonly: boolean } | undefined;
+	#root: RootMount | undefined;
 	readonly #outputs: OutputMount[] = [];
 	readonly #release: Release[] = [];
 
@@ -35,7 +41,7 @@ export class PreparedMounts {
 		private readonly context: OpContext<BuildSession>,
 	) {}
 
-	get root(): { readonly path: string; readonly readonly: boolean } {
+	get root(): RootMount {
 		if (!this.#root) throw new Error('exec without a root file system');
 		return this.#root;
 	}
@@ -96,7 +102,7 @@ export class PreparedMounts {
 		// Even a read-only root gets a writable mount: runc makes its mount points there.
 		const writable = await this.#writable(this.#snapshotOf(mount));
 		if (mount.output !== -1) this.#outputs.push({ output: mount.output, source: writable });
-		this.#root = { path: writable.root, readonly: mount.readonly };
+		this.#root = { mount: writable, readonly: mount.readonly };
 	}
 
 	async #addBind(mount: pb.Mount, destination: string): Promise<void> {

@@ -25,6 +25,8 @@ export class LiveMount {
 		readonly root: string,
 		readonly writable: boolean,
 		snapshot: Snapshot,
+		/** Whether blocks of it may have to be fetched from a registry. */
+		readonly isLazy: boolean,
 	) {
 		this.#snapshot = snapshot;
 	}
@@ -42,7 +44,7 @@ export class LiveMount {
 			await rmdir(root).catch(() => undefined);
 			throw error;
 		}
-		return new LiveMount(device, root, writable, snapshot);
+		return new LiveMount(device, root, writable, snapshot, lowers.some((lower) => lower.kind === 'remote'));
 	}
 
 	/** The snapshot whose content the mount shows while no step writes. */
@@ -61,6 +63,12 @@ export class LiveMount {
 
 	get lastUsed(): number {
 		return this.#lastUsed;
+	}
+
+	/** Bytes fetched from registries for its layers so far. */
+	async fetched(): Promise<number> {
+		const { fetched } = await this.device.stats();
+		return Object.values(fetched).reduce((sum, bytes) => sum + bytes, 0);
 	}
 
 	/** A step starts to write. */

@@ -30,6 +30,10 @@ export interface SnapshotOptions {
 /** A snapshot mounted for reading and writing, for one step. */
 export interface WritableMount {
 	readonly root: string;
+	/** Whether blocks of it may have to be fetched from a registry. */
+	readonly isLazy: boolean;
+	/** Bytes fetched from registries for this mount's layers so far. */
+	fetched(): Promise<number>;
 	/** Seals what the step wrote as one layer on top of its parent, and ends the mount. `uuid`: 8-4-4-4-12 hex. */
 	commit(uuid: string): Promise<Snapshot>;
 	/** Throws away what the step wrote, and ends the mount. Does nothing after `commit`. */
@@ -81,6 +85,8 @@ export class SnapshotManager {
 		let ended = false;
 		return {
 			root: mount.root,
+			isLazy: mount.isLazy,
+			fetched: () => mount.fetched(),
 			commit: (uuid) => {
 				ended = true;
 				return this.#commit(mount, uuid);

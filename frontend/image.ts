@@ -92,7 +92,13 @@ export function orderImage(image: Image): Image {
 
 /** The JSON of an image config as Go's encoding/json writes it. */
 export function encodeImage(image: Image): Buffer {
-	return Buffer.from(goJson(orderImage(image)));
+	const ordered = orderImage(image);
+	// As an object JavaScript would put a label called `1` before all others.
+	const maps = (['ExposedPorts', 'Volumes', 'Labels'] as const).flatMap((name) => {
+		const map = image.config[name];
+		return ordered.config[name] && map ? [[name, new Map(Object.entries<unknown>(map).sort(([a], [b]) => compareBytes(a, b)))]] : [];
+	});
+	return Buffer.from(goJson({ ...ordered, config: { ...ordered.config, ...Object.fromEntries(maps) } }));
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -54,6 +54,10 @@ export interface Converted {
 
 const scratchName = 'scratch';
 
+/** An image may name itself in its own triggers; BuildKit follows them for ever. */
+const maxTriggerRounds = 16;
+const maxTriggerStages = 10_000;
+
 /** Names people mean when they mistype a base image. */
 const commonImages = ['alpine', 'busybox', 'centos', 'debian', 'golang', 'ubuntu', 'fedora'].flatMap((name) => [
 	name, `docker.io/library${name}`, `${name}:latest`, `docker.io/library${name}:latest`,
@@ -270,11 +274,16 @@ class Converter {
 
 	/** Resolves base images; ONBUILD triggers they bring may need further ones. */
 	private async resolve(target: StageState): Promise<Set<StageState>> {
-		for (;;) {
+		const limit = this.stages.all.length + maxTriggerStages;
+		for (let round = 0; ; round++) {
+			if (round > maxTriggerRounds || this.stages.all.length > limit) {
+				throw new LocationError(`ONBUILD triggers of base images nest more than ${maxTriggerRounds} deep: does one copy from an image with the same trigger?`, [target.stage.location]);
+			}
 			const reachable = reachableFrom(target);
 			await Promise.all([...this.stages.all].map((stage) => this.resolveBase(stage, this.options.allStages || reachable.has(stage))));
 			let again = false;
-			for (const stage of reachable) again = this.addTriggers(stage) || again;
+			// A base before what is built on it: triggers may hold triggers.
+			for (const stage of [...this.stages.all]) if (reachable.has(stage)) again = this.addTriggers(stage) || again;
 			if (!again) return reachable;
 		}
 	}

@@ -2,16 +2,18 @@
 import { randomUUID } from 'node:crypto';
 import type { Constraints, CopyOptions, FileActions, State } from '../../src/llb/index.js';
 import { basePath, checkDigest, fileActions, http, joinPath, merge, parseOwner, scratch } from '../../src/llb/index.js';
+import { messageOf } from '../errors.js';
 import type { AddCommand, CopyCommand } from '../instructions/types.js';
 import { parseInteger, quote } from '../text/format.js';
 import type { GitRef } from '../ui/git-ref.js';
 import { gitState, parseGitRef } from '../ui/git-ref.js';
+import { splitUrl } from '../ui/url.js';
 import { checkIgnoredSource } from './checks.js';
 import type { ConvertContext } from './context.js';
 import { located } from './context.js';
 import { commit } from './history.js';
 import { expandForDisplay, stepName, uppercaseCommand } from './names.js';
-import { isAbsolute, normalizePath, toSlash, withoutDrive } from './paths.js';
+import { dropDrive, isAbsolute, normalizePath, toSlash } from './paths.js';
 import { internal } from './run.js';
 import type { StageState } from './stage.js';
 
@@ -50,12 +52,7 @@ export function asGitRef(source: string): GitRef | undefined {
 
 /** Name a downloaded file gets: the last part of the URL's path. */
 export function httpFilename(url: string): string {
-	let base = '.';
-	try {
-		base = basePath(decodeURIComponent(new URL(url).pathname));
-	} catch {
-		// Left to whoever downloads it.
-	}
+	const base = basePath(splitUrl(url)?.path ?? '');
 	return base === '.' || base === '/' ? '__unnamed__' : base;
 }
 
@@ -65,7 +62,7 @@ function hasWildcards(path: string): boolean {
 
 /** Where the files go: an absolute path, a final slash kept. */
 function destination(stage: StageState, path: string, os: string): string {
-	const bare = withoutDrive(path, os, true);
+	const bare = dropDrive(path, os, true);
 	if (isAbsolute(bare, os)) return normalizePath('/', bare, os, true);
 	return normalizePath(stage.state.meta.dir, bare === '' || bare === '.' ? './' : bare, os, true);
 }
@@ -146,7 +143,7 @@ class Copier {
 		const { command, context } = this;
 		checkIgnoredSource(source, command.kind === 'add' ? 'Add' : 'Copy', this.fromContext ? context.ignores : undefined, command.location, context.lint);
 		const parents = command.kind === 'copy' && command.parents ? this.parents(source) : undefined;
-		this.actions = this.actions.copy(this.source, normalizePath('/', parents?.root ?? source, this.os, false), this.dest, {
+		this.actions = this.actions.copy(this.source, this.sourcePath(parents?.root ?? source), this.dest, {
 			...this.common,
 			followSymlinks: true,
 			copyDirContentsOnly: true,
@@ -158,17 +155,25 @@ class Copier {
 		});
 	}
 
+	private sourcePath(path: string): string {
+		try {
+			return normalizePath('/', path, this.os, false);
+		} catch (error) {
+			throw new Error(`removing drive letter: ${messageOf(error)}`, { cause: error });
+		}
+	}
+
 	/** --parents: the path becomes a pattern below the root, or below what is in front of `/./`. */
 	private parents(source: string): { root: string; patterns: string[]; required: string[] } {
 		const pivot = source.indexOf('/./');
 		const root = pivot < 0 ? '/' : source.slice(0, pivot);
-		const pattern = normalizePath('/', pivot < 0 ? source : source.slice(pivot + 3), this.os, false);
-		const required = hasWildcards(root) || hasWildcards(pattern) ? [] : [normalizePath('/', joinPath(root, pattern), this.os, false)];
+		const pattern = this.sourcePath(pivot < 0 ? source : source.slice(pivot + 3));
+		const required = hasWildcards(root) || hasWildcards(pattern) ? [] : [this.sourcePath(joinPath(root, pattern))];
 		return { root, patterns: [pattern.replace(/^\//, '')], required };
 	}
 
 	private addInline(name: string, content: string): void {
-		const file = withoutDrive(name, this.os, false);
+		const file = dropDrive(name, this.os, false);
 		const state = scratch().file(fileActions().mkfile(file, 0o644, Buffer.from(content)), internal(this.stage, 'preparing inline document'));
 		this.actions = this.actions.copy(state, toSlash(file, this.os), this.dest, this.common);
 	}

@@ -59,7 +59,13 @@ function reversePattern(pattern: string): string {
 export function replacePattern(value: string, pattern: string, replacement: string, all: boolean): string {
 	const regex = compile(pattern, pattern, true, false);
 	if (!all) return value.replace(regex, () => replacement);
-	return value.replace(new RegExp(regex.source, 'gu'), (match) => expandTemplate(replacement, match));
+	let end = -1;
+	return value.replace(new RegExp(regex.source, 'gu'), (match, offset: number) => {
+		// Unlike JavaScript, Go takes no empty match right after another one.
+		if (match === '' && offset === end) return '';
+		end = offset + match.length;
+		return expandTemplate(replacement, match);
+	});
 }
 
 /** Go expands $0, ${name} and $$ in the replacement of ReplaceAllString; there are no groups but the whole match. */

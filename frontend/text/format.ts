@@ -1,24 +1,7 @@
 // Values written as Go's fmt and strconv write them: BuildKit's messages and histories are full of them.
-import { isPrint } from './unicode.js';
+import { goQuote as quote } from '../../src/llb/index.js';
 
-const short: Readonly<Record<string, string>> = {
-	'\u0007': '\\a', '\b': '\\b', '\f': '\\f', '\n': '\\n', '\r': '\\r', '\t': '\\t', '\v': '\\v', '\\': '\\\\', '"': '\\"',
-};
-
-/** %q of a string: in double quotes, everything unprintable escaped. */
-export function quote(text: string): string {
-	let out = '"';
-	for (const char of text) {
-		const code = char.codePointAt(0) ?? 0;
-		const known = short[char];
-		if (known !== undefined) out += known;
-		else if (isPrint(char)) out += char;
-		else if (code < 0x80) out += `\\x${code.toString(16).padStart(2, '0')}`;
-		else if (code < 0x10000) out += `\\u${code.toString(16).padStart(4, '0')}`;
-		else out += `\\U${code.toString(16).padStart(8, '0')}`;
-	}
-	return `${out}"`;
-}
+export { quote };
 
 /** %q of a list of strings. */
 export function quoteList(list: readonly string[]): string {

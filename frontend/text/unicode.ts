@@ -1,10 +1,9 @@
-// Classes of characters as Go's package unicode has them, which decide what BuildKit takes for a space, a
-// letter, something printable. JavaScript's own trim() and \s differ (U+0085, U+FEFF).
+// Classes of characters as Go's package unicode has them, which decide what BuildKit takes for a space or
+// a letter. JavaScript's own trim() and \s differ (U+0085, U+FEFF).
 
 const space = /[\t\n\v\f\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
 const letter = /\p{L}/u;
 const digit = /\p{Nd}/u;
-const printable = /[\p{L}\p{M}\p{N}\p{P}\p{S} ]/u;
 
 /** unicode.IsSpace of the first character. */
 export function isSpace(char: string): boolean {
@@ -18,10 +17,6 @@ export function isLetter(char: string): boolean {
 
 export function isDigit(char: string): boolean {
 	return digit.test(char);
-}
-
-export function isPrint(char: string): boolean {
-	return printable.test(char);
 }
 
 /** strings.TrimLeftFunc(text, unicode.IsSpace) */

@@ -2,6 +2,7 @@
 import type { Constraints, GitOptions, GitRemote, State } from '../../src/llb/index.js';
 import { git, joinPath } from '../../src/llb/index.js';
 import { parseBool, quote } from '../text/format.js';
+import { splitUrl } from './url.js';
 
 export interface GitRef {
 	readonly remote: GitRemote;
@@ -16,7 +17,6 @@ export interface GitRef {
 	readonly indistinguishableFromLocal: boolean;
 }
 
-const urlPattern = /^([a-zA-Z0-9]+):\/\/([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#(.*))?$/s;
 const scpPattern = /^([a-zA-Z0-9\-_]+)@([a-zA-Z0-9\-.]+):(.*?)(?:\?(.*?))?(?:#(.*))?$/;
 
 interface Parts {
@@ -27,31 +27,20 @@ interface Parts {
 
 /** The parts of what can only be a git remote. */
 function split(text: string): Parts | undefined {
-	const url = urlPattern.exec(text);
-	if (url) {
-		const [, scheme = '', authority = '', path = '', query = '', fragment = ''] = url;
-		const protocol = scheme.toLowerCase();
-		if (!['http', 'https', 'ssh', 'git'].includes(protocol)) return undefined;
-		// A web address is a repository only when it says so.
-		if (protocol.startsWith('http') && !path.endsWith('.git')) return undefined;
-		return {
-			remote: { url: `${protocol}://${authority}${path}`, host: authority.slice(authority.lastIndexOf('@') + 1), path: decode(path), ssh: protocol === 'ssh' },
-			query,
-			fragment: decode(fragment),
-		};
-	}
+	if (/^[a-zA-Z0-9]+:\/\//.test(text)) return splitWeb(text);
 	const scp = scpPattern.exec(text);
 	if (!scp) return undefined;
 	const [, user = '', host = '', path = '', query = '', fragment = ''] = scp;
 	return { remote: { url: `${user}@${host}:${path}`, host, path, ssh: true }, query, fragment };
 }
 
-function decode(text: string): string {
-	try {
-		return decodeURIComponent(text);
-	} catch {
-		return text;
-	}
+function splitWeb(text: string): Parts | undefined {
+	const url = splitUrl(text);
+	if (!url || !['http', 'https', 'ssh', 'git'].includes(url.scheme)) return undefined;
+	// A web address is a repository only when it says so.
+	if (url.scheme.startsWith('http') && !url.path.endsWith('.git')) return undefined;
+	const { scheme, authority, host, rawPath, path, query, fragment } = url;
+	return { remote: { url: `${scheme}://${authority}${rawPath}`, host, path, ssh: scheme === 'ssh' }, query, fragment };
 }
 
 /**
@@ -72,11 +61,10 @@ export function parseGitRef(text: string): GitRef | undefined {
 	};
 }
 
+/** `github.com/...`, read as if it began with https. */
 function splitBare(text: string): Parts | undefined {
-	const match = urlPattern.exec(`https://${text}`);
-	if (!match) return undefined;
-	const [, , host = '', path = '', query = '', fragment = ''] = match;
-	return { remote: { url: `https://${host}${path}`, host, path, ssh: false }, query, fragment: decode(fragment) };
+	const url = splitUrl(`https://${text}`);
+	return url && { remote: { url: `https://${url.authority}${url.rawPath}`, host: url.host, path: url.path, ssh: false }, query: url.query, fragment: url.fragment };
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };

@@ -1,5 +1,6 @@
 // Platforms as containerd/platforms reads, writes and normalizes them.
 import * as os from 'node:os';
+import { goQuote } from './gotext.js';
 
 export interface Platform {
 	readonly os: string;
@@ -80,17 +81,17 @@ export function normalizePlatform(platform: Platform): Platform {
  * @throws Error with containerd's text when the specifier is malformed.
  */
 export function parsePlatform(specifier: string): Platform {
-	const quoted = JSON.stringify(specifier);
+	const quoted = goQuote(specifier);
 	if (specifier.includes('*')) throw new Error(`${quoted}: wildcards not yet supported: invalid argument`);
 	const parts = specifier.split('/');
 	const first = parts[0] ?? '';
 	const match = osComponent.exec(first);
 	if (!match) {
-		throw new Error(`${JSON.stringify(first)} is an invalid OS component of ${quoted}: OSAndVersion specifier component must match ${JSON.stringify(osPattern)}: invalid argument`);
+		throw new Error(`${goQuote(first)} is an invalid OS component of ${quoted}: OSAndVersion specifier component must match ${goQuote(osPattern)}: invalid argument`);
 	}
 	for (const part of parts.slice(1)) {
 		if (!component.test(part)) {
-			throw new Error(`${JSON.stringify(part)} is an invalid component of ${quoted}: platform specifier component must match ${JSON.stringify(componentPattern)}: invalid argument`);
+			throw new Error(`${goQuote(part)} is an invalid component of ${quoted}: platform specifier component must match ${goQuote(componentPattern)}: invalid argument`);
 		}
 	}
 	const name = normalizeOs(match[1] ?? '');

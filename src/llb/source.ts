@@ -2,7 +2,7 @@
 import type { ResolveMode } from './attrs.js';
 import { attr } from './attrs.js';
 import type { Constraints } from './constraints.js';
-import { goJson } from './json.js';
+import { goJson } from './gotext.js';
 import { joinPath } from './path.js';
 import { formatReference, parseReference, withDefaultTag } from './reference.js';
 import { State } from './state.js';

@@ -8,6 +8,7 @@ import { fileOp } from './fileop.js';
 import type { HostIP, NetMode, SecurityMode, Ulimit } from './gen/ops.js';
 import { joinPath } from './path.js';
 import type { Platform } from './platform.js';
+import { normalizePlatform } from './platform.js';
 import type { Output } from './vertex.js';
 
 /** How processes are run in a state. Not part of the file system. */
@@ -46,12 +47,12 @@ export class State {
 
 	/** The state at an output, nothing else known of it. */
 	static from(output: Output | undefined): State {
-		return new State(output, output?.platform ? { ...defaultMeta, platform: output.platform } : defaultMeta);
+		return new State(output, output?.platform ? { ...defaultMeta, platform: normalizePlatform(output.platform) } : defaultMeta);
 	}
 
 	/** Another file system, the same environment. */
 	withOutput(output: Output | undefined): State {
-		return new State(output, output?.platform ? { ...this.meta, platform: output.platform } : this.meta);
+		return new State(output, output?.platform ? { ...this.meta, platform: normalizePlatform(output.platform) } : this.meta);
 	}
 
 	withMeta(change: Partial<ProcessMeta>): State {
@@ -77,8 +78,9 @@ export class State {
 		return this.withMeta({ user });
 	}
 
+	/** The platform processes run on, in its canonical spelling. */
 	platform(platform: Platform): State {
-		return this.withMeta({ platform });
+		return this.withMeta({ platform: normalizePlatform(platform) });
 	}
 
 	/** Runs a process on this file system. */

@@ -253,6 +253,11 @@ test('ONBUILD triggers of an image and of a stage', async (t) => {
 	t.deepEqual((error as FrontendError).sources[0]?.ranges.map(({ start }) => start?.line), [1]);
 });
 
+test('an image that copies from itself in a trigger ends in an error', async (t) => {
+	const images = { 'docker.io/library/loop:latest': { ...base, config: { OnBuild: ['COPY --from=loop a b', 'COPY --from=loop c d'] } } };
+	t.regex((await failure('FROM loop\n', { images })).message, /^ONBUILD triggers of base images nest more than/);
+});
+
 test('the image config', async (t) => {
 	const { image } = await build([
 		'FROM base', 'MAINTAINER me', 'LABEL b=2 a="1 x"', 'EXPOSE 9000-9001 80/UDP', 'VOLUME /v ["/w"]', 'ENTRYPOINT ["e"]', 'HEALTHCHECK --interval=1m CMD curl $X',
@@ -273,6 +278,8 @@ test('the image config', async (t) => {
 		'HEALTHCHECK {Test:[CMD-SHELL curl $X] Interval:1m0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}', 'STOPSIGNAL SIGTERM', 'SHELL [/bin/bash]',
 		'ENV FOO=baz', 'WORKDIR /', 'USER 1000:1000', 'CMD ["/bin/bash" "echo <hi>"]',
 	]);
+	t.true(encodeImage({ ...image, config: { Labels: { b: '', 1: '', a: '' } } }).toString().endsWith('"config":{"Labels":{"1":"","a":"","b":""}}}'));
+	t.true(encodeImage({ ...image, config: { Volumes: { '/v': {}, 1: {} } } }).toString().endsWith('"Volumes":{"/v":{},"1":{}}}}'));
 	t.true(encodeImage(image).toString().includes('"/bin/bash","echo \\u003chi\\u003e"'));
 });
 

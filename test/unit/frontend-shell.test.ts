@@ -22,6 +22,7 @@ const expansions: readonly (readonly [source: string, expected: string])[] = [
 	['${STAR%\\**} ${STAR#a\\*}', 'a b'],
 	['${PATHS/lib/LIB} ${PATHS//lib/LIB} ${PATHS/none/x}', '/usr/LIB/libz.so.1 /usr/LIB/LIBz.so.1 /usr/lib/libz.so.1'],
 	['${PATHS//\\//_}', '_usr_lib_libz.so.1'],
+	['<${PATHS//*/x}> <${EMPTY//*/x}> <${STAR//?/x}>', '<x> <x> <xxx>'],
 	['${PATHS/l*z/$A}', '/usr/one.so.1'],
 	['${NL#*b} ${NL/?/x}', 'a\nb x\nb'],
 	['a<b <<EOF << x', 'a<b <<EOF << x'],

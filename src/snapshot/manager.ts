@@ -89,7 +89,7 @@ export class SnapshotManager {
 			fetched: () => mount.fetched(),
 			commit: (uuid) => {
 				ended = true;
-				return this.#commit(mount, uuid);
+				return this.#commit(mount, parent, uuid);
 			},
 			abort: async () => {
 				if (!ended) await this.#discard(mount);
@@ -144,7 +144,8 @@ export class SnapshotManager {
 		return mount;
 	}
 
-	async #commit(mount: LiveMount, uuid: string): Promise<Snapshot> {
+	/** The layers below are the parent's own: the mount may have come to the same place on another way, and know less of them. */
+	async #commit(mount: LiveMount, parent: Snapshot, uuid: string): Promise<Snapshot> {
 		let frozen: FrozenLayer;
 		try {
 			frozen = await mount.seal();
@@ -153,11 +154,11 @@ export class SnapshotManager {
 			throw error;
 		}
 		this.#frozen.add(frozen);
-		const parentUuid = mount.snapshot.layers.at(-1)?.uuid;
+		const parentUuid = parent.layers.at(-1)?.uuid;
 		const sealed = this.#commitBlob(frozen, uuid, parentUuid);
 		sealed.catch(() => undefined); // whoever needs the blob sees the error
 		const layer: Layer = { id: `frozen:${frozen.id}`, uuid, sealed, lower: () => Promise.resolve({ kind: 'frozen', id: frozen.id }) };
-		mount.standAt(snapshotOf([...mount.snapshot.layers, layer]));
+		mount.standAt(snapshotOf([...parent.layers, layer]));
 		await this.#trim();
 		return mount.snapshot;
 	}

@@ -1,13 +1,14 @@
 // Images as files: an OCI layout (tar or directory), with docker's manifest.json where a docker daemon is
 // to load it.
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { pack, type Pack } from 'tar-stream';
 import { digestHex, encodeIndex, familiarReference, mediaTypes, parseManifest, parseReference, type Descriptor } from '../image/index.js';
 import type { CommittedImage, ImageBlob } from './content.js';
+import { makeDirectories } from './directory.js';
 import type { RemoteSource } from '../device/types.js';
 
 export type OpenRemoteBlob = (source: RemoteSource, descriptor: Descriptor, signal: AbortSignal) => Promise<Readable>;
@@ -42,7 +43,7 @@ export async function writeArchive(image: CommittedImage, target: Writable, opti
 export async function writeLayoutDirectory(image: CommittedImage, directory: string, options: ArchiveOptions): Promise<void> {
 	for (const file of layout(image, options)) {
 		const target = path.join(directory, file.name);
-		await mkdir(path.dirname(target), { recursive: true });
+		await makeDirectories(path.dirname(target));
 		const content = await file.open();
 		if (content instanceof Uint8Array) await writeFile(target, content);
 		else await pipeline(content, createWriteStream(target), { signal: options.signal });

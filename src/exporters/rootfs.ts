@@ -1,10 +1,10 @@
 // The plain root file system: as a tar, or as files in a directory.
-import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { exportTree, writeRootTar } from '../native/files.js';
 import type { SnapshotManager } from '../snapshot/index.js';
 import { formatPlatform } from '../image/index.js';
 import { step, type BuildOutput, type ExportContext } from './content.js';
+import { makeDirectories } from './directory.js';
 
 export interface RootfsContext extends ExportContext {
 	readonly snapshots: SnapshotManager;
@@ -28,7 +28,7 @@ export async function exportLocal(output: BuildOutput, directory: string, contex
 		const target = output.multiPlatform ? path.join(directory, formatPlatform(platform).replaceAll('/', '_')) : directory;
 		const view = await context.snapshots.view(snapshot, context.signal);
 		try {
-			await mkdir(target, { recursive: true });
+			await makeDirectories(target);
 			await step(context, output.multiPlatform ? `copying files ${formatPlatform(platform)}` : 'copying files', () => exportTree({ root: view.root, dest: target }, { signal: context.signal }));
 		} finally {
 			await view.release();

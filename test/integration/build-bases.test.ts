@@ -54,13 +54,13 @@ const upperLayers: readonly (readonly TarEntry[])[] = [
 const upperTree = {
 	'opt': 'directory 755 0:0',
 	'opt/becomes-directory': 'directory 700 0:0',
-	'opt/becomes-directory/inside': 'file 644 0:0 1700000000000 eQo=',
-	'opt/becomes-file': 'file 644 0:0 1700000000000 eQo=',
-	'opt/first': 'file 644 0:0 1700000000000 bGlua2VkCg==',
-	'opt/second': 'file 644 0:0 1700000000000 bGlua2VkCg==',
-	'opt/setuid': 'file 4755 0:0 1700000000000 eAo=',
+	'opt/becomes-directory/inside': 'file 644 0:0 1700000000 eQo=',
+	'opt/becomes-file': 'file 644 0:0 1700000000 eQo=',
+	'opt/first': 'file 644 0:0 1700000000 bGlua2VkCg==',
+	'opt/second': 'file 644 0:0 1700000000 bGlua2VkCg==',
+	'opt/setuid': 'file 4755 0:0 1700000000 eAo=',
 	'opt/tree': 'directory 755 0:0',
-	'opt/tree/c': 'file 644 0:0 1700000000000 Ywo=',
+	'opt/tree/c': 'file 644 0:0 1700000000 Ywo=',
 };
 
 async function layeredTars(): Promise<Buffer[]> {

@@ -52,7 +52,7 @@ const dockerTypes = {
 export function busybox(): TarEntry[] {
 	const applets = execFileSync('/bin/busybox', ['--list'], { encoding: 'utf8' }).trim().split('\n').filter((name) => name !== 'busybox');
 	return [
-		...['bin', 'etc', 'root', 'home', 'home/app', 'usr', 'var'].map((name): TarEntry => ({ name, type: 'directory', mode: 0o755 })),
+		...['bin', 'dev', 'etc', 'proc', 'root', 'home', 'home/app', 'sys', 'usr', 'var'].map((name): TarEntry => ({ name, type: 'directory', mode: 0o755 })),
 		{ name: 'tmp', type: 'directory', mode: 0o1777 },
 		{ name: 'bin/busybox', content: readFileSync('/bin/busybox'), mode: 0o755 },
 		...applets.map((name): TarEntry => ({ name: `bin/${name}`, type: 'symlink', linkname: 'busybox' })),

@@ -15,7 +15,7 @@ export interface BuildContext {
 
 /** Sets up the fixture before the tests of a file and takes it down after them; then nothing of the store may be left. */
 export function setUpBuilds(test: TestFn<BuildContext>): void {
-	test.before(async (t) => {
+	test.serial.before(async (t) => {
 		const registry = await startRegistry();
 		await pushBase(registry.host, 'base', [await tarOf(busybox())]);
 		Object.assign(t.context, { registry, store: await makeStore(), base: `${registry.host}/base` });

@@ -97,7 +97,8 @@ export function runObdImage(store: TestStore, args: readonly string[]): Promise<
 }
 
 function start(name: string, args: readonly string[], store: TestStore, { env = {}, stdin, cwd = store.directory }: RunOptions): RunningProgram {
-	const child = spawn(process.execPath, [program(name), ...args], {
+	// It ends with the test, also when that is killed before its teardown.
+	const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, program(name), ...args], {
 		cwd,
 		env: { PATH: process.env['PATH'], HOME: path.join(store.directory, 'home'), TMPDIR: store.tmp, ...env },
 		stdio: [stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],

@@ -62,7 +62,7 @@ export function readImageFiles(store: TestStore, host: string, name: string, fil
 	return withRootfs(store, host, name, (root) => Promise.all(files.map((file) => readFile(path.join(root, file), 'utf8'))));
 }
 
-/** Every file below a directory: path, type, mode, owner, and content or target. Without lost+found, which only block images have. */
+/** Every file below a directory: path, type, mode, owner, and time in seconds and content, or target. Without lost+found, which only block images have. */
 export async function listTree(root: string): Promise<Record<string, string>> {
 	const tree: Record<string, string> = {};
 	const visit = async (directory: string): Promise<void> => {
@@ -83,7 +83,22 @@ async function describe(file: string): Promise<string> {
 	const owner = `${stats.uid}:${stats.gid}`;
 	if (stats.isSymbolicLink()) return `link ${owner} ${await readlink(file)}`;
 	if (stats.isDirectory()) return `directory ${mode} ${owner}`;
-	return `file ${mode} ${owner} ${stats.mtimeMs} ${(await readFile(file)).toString('base64').slice(0, 64)}`;
+	return `file ${mode} ${owner} ${Math.floor(stats.mtimeMs / 1000)} ${(await readFile(file)).toString('base64').slice(0, 64)}`;
+}
+
+/** Unpacks ordinary layers (files, bottom first, any compression tar knows) with their whiteouts, as a runtime does. */
+export async function unpackLayers(layers: readonly string[], root: string): Promise<void> {
+	await mkdir(root, { recursive: true });
+	for (const layer of layers) {
+		const { stdout } = await run('tar', ['-tf', layer]);
+		for (const name of stdout.split('\n').filter((line) => path.basename(line).startsWith('.wh.'))) {
+			const directory = path.join(root, path.dirname(name));
+			const hidden = path.basename(name).slice('.wh.'.length);
+			const gone = hidden === '.wh..opq' ? await readdir(directory).catch(() => []) : [hidden];
+			for (const one of gone) await rm(path.join(directory, one), { recursive: true, force: true });
+		}
+		await run('tar', ['--numeric-owner', '--xattrs', '--exclude=.wh.*', '-C', root, '-xpf', layer]);
+	}
 }
 
 /** Names and contents of the entries of a tar, in order. */

@@ -9,7 +9,7 @@ import { formatReference, parseReference, digestOf, loadDefinition } from '../..
 export interface FakeOptions {
 	/** Directories by the names of local sources; a record stands for a directory of small files. */
 	readonly locals: Readonly<Record<string, string | Readonly<Record<string, string | Uint8Array>>>>;
-	/** Image configs by reference. */
+	/** Image configs by reference; `*` for all others but those called missing. */
 	readonly images?: Readonly<Record<string, unknown>>;
 	readonly opts?: Readonly<Record<string, string>>;
 	readonly client?: Partial<FrontendClient>;
@@ -69,7 +69,7 @@ export function fakeClient({ locals, images = {}, opts = {}, client = {} }: Fake
 		resolveImageConfig(source: SourceOp, { logName, platform }): Promise<ImageMeta> {
 			const ref = source.identifier.replace(/^[a-z-]+:\/\//, '');
 			resolved.push({ ref, logName, platform: `${platform.os}/${platform.architecture}` });
-			const config = images[ref];
+			const config = images[ref] ?? (ref.includes('missing') ? undefined : images['*']);
 			if (config === undefined) return Promise.reject(new Error(`failed to resolve source metadata for ${ref}: ${ref}: not found`));
 			const bytes = Buffer.from(typeof config === 'string' ? config : JSON.stringify(config));
 			return Promise.resolve({ ref: formatReference(parseReference(ref)), digest: digestOf(bytes), config: bytes });

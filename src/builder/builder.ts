@@ -9,7 +9,7 @@ import type { DeviceServer } from '../device/index.js';
 import { Exporter } from '../exporters/index.js';
 import { defaultPlatform } from '../image/index.js';
 import type { Worker } from '../ops/index.js';
-import { mount, umount } from '../native/system.js';
+import { makePrivate, mount, umount } from '../native/system.js';
 import { RegistryClient } from '../registry/index.js';
 import { Runtime } from '../runtime/index.js';
 import type { BuildSession } from '../session/index.js';
@@ -41,6 +41,8 @@ export class Builder {
 	readonly #registry: RegistryClient;
 	readonly #runtime: Runtime;
 	readonly #snapshots: SnapshotManager;
+	readonly #mountDir: string;
+	#isPrivate = false;
 	#deviceServer: Promise<DeviceServer> | undefined;
 
 	private constructor(private readonly store: Store, private readonly lease: Lease, instanceDir: string, options: BuilderOptions) {
@@ -48,10 +50,11 @@ export class Builder {
 		const isInsecure = (domain: string): boolean => options.insecureRegistries.includes(domain);
 		this.#registry = new RegistryClient();
 		this.#runtime = new Runtime(path.join(instanceDir, 'runtime'));
+		this.#mountDir = path.join(instanceDir, 'mounts');
 		this.#snapshots = new SnapshotManager({
-			deviceServer: () => (this.#deviceServer ??= startServer(options.root, instanceDir)),
+			deviceServer: () => (this.#deviceServer ??= this.#startServer(options.root, instanceDir)),
 			store: stores.layers,
-			mountDir: path.join(instanceDir, 'mounts'),
+			mountDir: this.#mountDir,
 			virtualSize,
 		});
 		this.resolver = new ImageResolver({ registry: this.#registry, cache: stores.documents, isInsecure });
@@ -119,6 +122,15 @@ export class Builder {
 		return this.#deviceServer ? (await this.#deviceServer).fetched() : {};
 	}
 
+	async #startServer(root: string, instanceDir: string): Promise<DeviceServer> {
+		const { startDeviceServer } = await import('../device/index.js');
+		// On hosts whose mounts are shared, every other mount namespace would get a copy of ours and keep it busy.
+		await mount(this.#mountDir, this.#mountDir, '', 'bind');
+		this.#isPrivate = true;
+		await makePrivate(this.#mountDir);
+		return startDeviceServer({ root, instanceDir });
+	}
+
 	/**
 	 * Stores what is still being sealed, then gives everything back: mounts, devices, containers, files.
 	 * `patience`: milliseconds to wait for the seals at most; what is not done by then is thrown away.
@@ -127,6 +139,7 @@ export class Builder {
 		await within(patience, this.solver.idle());
 		await this.#cache.touch();
 		await this.#snapshots.close();
+		if (this.#isPrivate) await umount(this.#mountDir);
 		await Promise.all([this.#runtime.close(), this.#deviceServer?.then((server) => server.close(), () => undefined)]);
 		this.#registry.close();
 		await this.lease.release();
@@ -134,10 +147,6 @@ export class Builder {
 	}
 }
 
-async function startServer(root: string, instanceDir: string): Promise<DeviceServer> {
-	const { startDeviceServer } = await import('../device/index.js');
-	return startDeviceServer({ root, instanceDir });
-}
 
 /** Waits for `work`, but not longer than `milliseconds`. */
 async function within(milliseconds: number, work: Promise<void>): Promise<void> {

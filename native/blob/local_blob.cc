@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <utility>
@@ -17,10 +18,28 @@ void check_inside(const std::string& name, uint64_t offset, uint64_t count, uint
   }
 }
 
+namespace {
+
+thread_local bool only_cached = false;
+
+ssize_t read_once(int fd, void* buf, size_t count, uint64_t offset) {
+  if (!only_cached) return ::pread(fd, buf, count, static_cast<off_t>(offset));
+  const iovec part{buf, count};
+  const ssize_t n = ::preadv2(fd, &part, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+  if (n >= 0 || (errno != EAGAIN && errno != EOPNOTSUPP)) return n;
+  if (errno == EAGAIN) throw WouldBlock();
+  return ::pread(fd, buf, count, static_cast<off_t>(offset));
+}
+
+}  // namespace
+
+OnlyCached::OnlyCached() { only_cached = true; }
+OnlyCached::~OnlyCached() { only_cached = false; }
+
 void pread_full(int fd, void* buf, size_t count, uint64_t offset, const std::string& name) {
   auto* p = static_cast<char*>(buf);
   while (count > 0) {
-    ssize_t n = ::pread(fd, p, count, static_cast<off_t>(offset));
+    const ssize_t n = read_once(fd, p, count, offset);
     if (n < 0) {
       if (errno == EINTR) continue;
       throw_errno("read " + name + " at byte " + std::to_string(offset));

@@ -1,5 +1,6 @@
 // Blobs whose bytes are on this machine: an open file, and a window of another blob.
 #pragma once
+#include <exception>
 #include <memory>
 #include <string>
 
@@ -48,6 +49,22 @@ class WindowBlob : public Blob {
   std::shared_ptr<Blob> parent_;
   uint64_t offset_;
   uint64_t size_;
+};
+
+// A read would have to wait for the disk, on a thread that must not: do it again on another one.
+class WouldBlock : public std::exception {
+ public:
+  const char* what() const noexcept override { return "the data is not in memory"; }
+};
+
+// As long as one lives, pread_full on this thread only reads what the kernel has in memory, and throws
+// WouldBlock for the rest. File systems that cannot tell are read as ever.
+class OnlyCached {
+ public:
+  OnlyCached();
+  ~OnlyCached();
+  OnlyCached(const OnlyCached&) = delete;
+  OnlyCached& operator=(const OnlyCached&) = delete;
 };
 
 // Reads exactly `count` bytes at `offset` of `fd`, through short reads and EINTR. Throws FormatError at

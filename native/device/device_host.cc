@@ -22,12 +22,14 @@ constexpr int kOpenRounds = 32;
 constexpr auto kBusyPause = std::chrono::milliseconds(5);
 constexpr int kBusyRounds = 40;
 
+unsigned helper_threads() { return std::clamp(std::thread::hardware_concurrency(), 2u, 8u); }
+
 std::unique_ptr<ServedDevice> serve(const AttachRequest& request, const std::shared_ptr<BlockDevice>& disk,
-                                    FetchManager& fetches, const FaultListener& on_fault) {
+                                    FetchManager& fetches, WorkerThreads& helpers, const FaultListener& on_fault) {
   if (request.kind == DeviceKind::fuse) return std::make_unique<FuseDevice>(disk, fetches, on_fault, request.label);
   const std::optional<DeviceLabel> label = DeviceLabel::parse(request.label);
   if (!label) throw std::runtime_error("\"" + request.label + "\" is not a device label");
-  const DiskRequests requests(disk, fetches, on_fault);
+  const DiskRequests requests(disk, fetches, helpers, on_fault);
   if (request.kind == DeviceKind::ublk) return UblkDevice::attach(requests, *label);
   return TcmuDevice::attach(requests, *label, inflight_path(request.directory, *label));
 }
@@ -66,7 +68,7 @@ class NewWritable {
 }  // namespace
 
 DeviceHost::DeviceHost(FetchManager::Send send, HostFaultListener on_fault)
-    : on_fault_(std::move(on_fault)), fetches_(std::move(send)) {}
+    : on_fault_(std::move(on_fault)), fetches_(std::move(send)), helpers_(helper_threads(), "obd-helper") {}
 
 uint64_t DeviceHost::add_layer(OpenLayer layer) {
   const std::lock_guard lock(mutex_);
@@ -163,7 +165,8 @@ AttachedDevice DeviceHost::attach(const AttachRequest& request) {
   auto device = std::make_shared<Device>();
   device->disk = std::make_shared<StackDevice>(
       std::make_unique<Stack>(std::move(lowers), writable ? writable->layer() : nullptr));
-  device->served = serve(request, device->disk, fetches_, [this, id](const DeviceFault& fault) { on_fault_(id, fault); });
+  device->served = serve(request, device->disk, fetches_, helpers_,
+                         [this, id](const DeviceFault& fault) { on_fault_(id, fault); });
   if (writable) writable->keep();
   const AttachedDevice attached{id, device->served->path(), device->disk->size()};
   const std::lock_guard lock(mutex_);

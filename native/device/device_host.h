@@ -93,7 +93,9 @@ class DeviceHost {
   std::map<uint64_t, OpenLayer> layers_;
   std::map<std::string, SharedLayer> shared_;  // by kind, digest and place
   std::map<uint64_t, std::shared_ptr<Device>> devices_;
-  FetchManager fetches_;  // last: its threads end before what they use
+  // Last: their threads end before what they use.
+  FetchManager fetches_;
+  WorkerThreads helpers_;  // of the serving threads
 };
 
 }  // namespace obd

@@ -16,8 +16,8 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 std::optional<DeviceLabel> DeviceLabel::parse(const std::string& text) {
   if (text.compare(0, kPrefixLength, kPrefix) != 0) return std::nullopt;
   const size_t slash = kPrefixLength + kOwnerLength;
-  // Seven digits at most: a number must fit 24 bits.
-  if (text.size() < slash + 2 || text.size() > slash + 8 || text[slash] != '/') return std::nullopt;
+  constexpr size_t kMaxDigits = 8;  // a number must fit 24 bits
+  if (text.size() < slash + 2 || text.size() > slash + 1 + kMaxDigits || text[slash] != '/') return std::nullopt;
   DeviceLabel label{text.substr(kPrefixLength, kOwnerLength), 0};
   const std::string number = text.substr(slash + 1);
   if (!std::all_of(label.owner.begin(), label.owner.end(), is_hex)) return std::nullopt;

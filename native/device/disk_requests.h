@@ -5,20 +5,23 @@
 #include <memory>
 #include <utility>
 
+#include "blob/local_blob.h"
+#include "blob/worker_threads.h"
 #include "device/block_device.h"
 #include "device/device_fault.h"
 #include "device/parked_read.h"
+#include "zfile/scratch.h"
 
 namespace obd {
 
 class DiskRequests {
  public:
-  // What a read returns that waits for remote bytes: the answer comes later.
+  // What a read returns that is not done yet: the answer comes later.
   static constexpr int kParked = INT_MIN;
 
-  // `fetches` outlives this.
-  DiskRequests(std::shared_ptr<BlockDevice> disk, FetchManager& fetches, FaultListener on_fault)
-      : disk_(std::move(disk)), fetches_(fetches), on_fault_(std::move(on_fault)) {}
+  // `fetches` and `helpers`, where reads go that would keep a serving thread too long, outlive this.
+  DiskRequests(std::shared_ptr<BlockDevice> disk, FetchManager& fetches, WorkerThreads& helpers, FaultListener on_fault)
+      : disk_(std::move(disk)), fetches_(fetches), helpers_(helpers), on_fault_(std::move(on_fault)) {}
 
   const BlockDevice& disk() const { return *disk_; }
   bool contains(uint64_t offset, uint64_t count) const {
@@ -28,21 +31,40 @@ class DiskRequests {
   // Each returns 0 or the errno of the failure, which the listener has been told of. Ranges are whole
   // sectors inside the disk.
 
-  // Or kParked: then `later(data, error)` is called once, on a completion thread, with an errno as above.
+  // Reads what is in memory into `buf`. Or returns kParked when the disk or the network has to be waited
+  // for: then `later(data, error)` is called once, on another thread, with an errno as above. It keeps this
+  // alive.
   template <typename Later>
   int read(void* buf, size_t count, uint64_t offset, Later later) {
     Misses misses;
     try {
+      const OnlyCached here;
       if (disk_->try_read(buf, count, offset, misses)) return 0;
-      park_read(fetches_, disk_, offset, count, misses,
-                [this, offset, count, later](const void* data, std::exception_ptr error) {
-                  later(data, error ? fail("read", offset, count, error) : 0);
-                });
+    } catch (const WouldBlock&) {
+      read_aside(count, offset, std::move(later));
       return kParked;
     } catch (...) {
       return fail("read", offset, count, std::current_exception());
     }
+    park(count, offset, misses, std::move(later));
+    return kParked;
   }
+  // The same on another thread in any case.
+  template <typename Later>
+  void read_aside(size_t count, uint64_t offset, Later later) {
+    helpers_.run([this, count, offset, later = std::move(later)] {
+      thread_local Scratch scratch;
+      char* const buf = scratch.get(count);
+      Misses misses;
+      try {
+        if (disk_->try_read(buf, count, offset, misses)) return later(buf, 0);
+      } catch (...) {
+        return later(nullptr, fail("read", offset, count, std::current_exception()));
+      }
+      park(count, offset, misses, later);
+    });
+  }
+
   // What write and discard have acknowledged outlives this process: whoever takes the device over after a
   // crash finds it, since the file system above does not write it a second time.
   int write(const void* buf, size_t count, uint64_t offset);
@@ -50,10 +72,18 @@ class DiskRequests {
   int flush();
 
  private:
+  template <typename Later>
+  void park(size_t count, uint64_t offset, const Misses& misses, Later later) {
+    park_read(fetches_, disk_, offset, count, misses,
+              [this, offset, count, later = std::move(later)](const void* data, std::exception_ptr error) {
+                later(data, error ? fail("read", offset, count, error) : 0);
+              });
+  }
   int fail(const char* operation, uint64_t offset, uint64_t count, const std::exception_ptr& error);
 
   const std::shared_ptr<BlockDevice> disk_;
   FetchManager& fetches_;
+  WorkerThreads& helpers_;
   const FaultListener on_fault_;
 };
 

@@ -96,7 +96,8 @@ std::vector<std::string> list_tcmu_devices(const std::string& owner) {
 void release_tcmu_devices(const std::string& owner, const std::string& directory) {
   for (const DeviceLabel& label : list_tcmu_targets(owner)) {
     FetchManager no_fetches([](const FetchRequest&) {});
-    const DiskRequests requests(std::make_shared<DeadDisk>(), no_fetches, [](const DeviceFault&) {});
+    WorkerThreads no_helpers(0, "");
+    const DiskRequests requests(std::make_shared<DeadDisk>(), no_fetches, no_helpers, [](const DeviceFault&) {});
     const auto device = TcmuDevice::take_over(requests, label, inflight_path(directory, label));
     if (device) device->tear_down();
   }

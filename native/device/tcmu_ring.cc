@@ -108,6 +108,8 @@ TcmuCommand* TcmuRing::take() {
   }
 }
 
+bool TcmuRing::has_more() const { return inflight_.position() != __atomic_load_n(&mailbox_->head, __ATOMIC_ACQUIRE); }
+
 bool TcmuRing::wait() {
   uint32_t events;
   for (;;) {

@@ -36,6 +36,8 @@ class TcmuRing {
 
   // Of the thread that takes commands: the next one, or null when there is none at the moment.
   TcmuCommand* take();
+  // True when there is one more already.
+  bool has_more() const;
   // Waits until there may be commands. False when the backstore is gone.
   bool wait();
 

@@ -25,6 +25,10 @@ namespace {
 constexpr uint64_t kWake = UINT64_MAX;  // user data of the read of the eventfd; others are tags
 constexpr size_t kDescriptorBytes = UblkQueue::kDepth * sizeof(ublksrv_io_desc);
 static_assert(kDescriptorBytes <= 4096, "one page of descriptors");
+// From this size on, waking another thread costs less than what it takes off this one.
+constexpr size_t kLargeRead = 32 << 10;
+// The kernel completes requests while we go on with the next ones: not one by one, nor all at the end.
+constexpr unsigned kSubmitEvery = 8;
 constexpr unsigned kTagShift = 25, kQueueShift = 41;  // of a request's data in the character device
 
 constexpr uint32_t fetch_command() { return static_cast<uint32_t>(_IOWR('u', UBLK_IO_FETCH_REQ, ublksrv_io_cmd)); }
@@ -76,15 +80,20 @@ class UblkQueue::Session {
 
   // Serves until the device is stopped.
   void serve() {
-    for (const uint16_t tag : requested_) handle(tag);
     while (fetching_ > 0) {
+      while (requested_begin_ < requested_.size()) {
+        handle(requested_[requested_begin_++]);
+        if (ring_.prepared() >= kSubmitEvery) ring_.submit(0);
+      }
+      requested_.clear();
+      requested_begin_ = 0;
       ring_.submit(1);
       ring_.for_each_completion([this](uint64_t user_data, int result) {
         if (user_data == kWake) {
           for (const Answer& answer : queue_->take_parked()) commit(answer);
           read_wake();
         } else if (result == UBLK_IO_RES_OK) {
-          handle(static_cast<uint16_t>(user_data));
+          requested_.push_back(static_cast<uint16_t>(user_data));
         } else {
           --fetching_;
         }
@@ -147,6 +156,11 @@ class UblkQueue::Session {
       if (error == 0) error = RequestData(queue->device_->get(), queue->number_, tag).give(data, count);
       queue->answer_parked({tag, error == 0 ? static_cast<int>(count) : -error});
     };
+    // One thread alone cannot decompress as fast as large reads come in.
+    if (count >= kLargeRead && requested_begin_ < requested_.size()) {
+      queue_->requests_.read_aside(count, offset, later);
+      return DiskRequests::kParked;
+    }
     int error = queue_->requests_.read(buffer_.get(), count, offset, later);
     if (error == DiskRequests::kParked) return error;
     if (error == 0) error = RequestData(queue_->device_->get(), queue_->number_, tag).give(buffer_.get(), count);
@@ -165,7 +179,8 @@ class UblkQueue::Session {
   const std::unique_ptr<char[]> buffer_;
   uint64_t wake_count_ = 0;
   unsigned fetching_ = kDepth;  // tags that the kernel has, or that we have a request of
-  std::vector<uint16_t> requested_;
+  std::vector<uint16_t> requested_;  // tags of requests to carry out, from requested_begin_ on
+  size_t requested_begin_ = 0;
 };
 
 UblkQueue::UblkQueue(std::shared_ptr<UniqueFd> device, uint16_t number, DiskRequests requests)

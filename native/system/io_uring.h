@@ -19,6 +19,8 @@ class IoUring {
 
   // The next entry to fill in, all zeros. What is prepared already is submitted when there is no room.
   io_uring_sqe& next();
+  // Entries that are not submitted yet.
+  unsigned prepared() const { return prepared_; }
   // Submits what is prepared and waits until at least `wait` completions are there.
   void submit(unsigned wait);
 
@@ -48,7 +50,7 @@ class IoUring {
   unsigned sq_size_ = 0, sq_mask_ = 0, cq_mask_ = 0;
   unsigned *sq_head_ = nullptr, *sq_tail_ = nullptr, *cq_head_ = nullptr, *cq_tail_ = nullptr;
   const io_uring_cqe* cqes_ = nullptr;
-  unsigned prepared_ = 0;  // entries not submitted yet
+  unsigned prepared_ = 0;
 };
 
 }  // namespace obd

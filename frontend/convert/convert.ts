@@ -1,12 +1,10 @@
 // A Dockerfile to LLB: its stages found, their bases resolved, their instructions applied.
 import type { Output, Platform, SourceMap } from '../../src/llb/index.js';
-import {
-	formatPlatformFull, formatReference, image as imageState, normalizePlatform, parsePlatform, parseReference, samePlatform, scratch, State, withDefaultTag,
-} from '../../src/llb/index.js';
+import { normalizePlatform, parsePlatform, samePlatform, State } from '../../src/llb/index.js';
 import type { Location } from '../errors.js';
 import { at, LocationError, messageOf, nowhere, rewordError, setLocation, withLocation } from '../errors.js';
 import type { Image } from '../image.js';
-import { cloneImage, decodeImage, defaultPathOf, emptyImage, platformOfImage, setPlatformOfImage } from '../image.js';
+import { defaultPathOf, platformOfImage, setPlatformOfImage } from '../image.js';
 import { mountFrom } from '../instructions/mount.js';
 import { parseInstructions, parseTrigger } from '../instructions/parse.js';
 import type { Command, Instructions, Stage } from '../instructions/types.js';
@@ -21,16 +19,14 @@ import { suggest, withSuggestion } from '../text/suggest.js';
 import { isNoCache } from '../ui/config.js';
 import type { Ui } from '../ui/context.js';
 import { IgnoreMatcher } from '../ui/ignore.js';
-import type { NamedContext } from '../ui/named-context.js';
-import { followPathsOf, imageSource } from '../ui/named-context.js';
+import { followPathsOf } from '../ui/named-context.js';
 import type { Args, Platforms } from './args.js';
 import { buildArg, globalArgs, predefinedArgs, proxyEnv } from './args.js';
-import { checkBasePlatform, checkCasing, checkCircles, checkDefaultBases, checkFromPlatform, checkStageNames, checkUndefinedInFrom } from './checks.js';
+import { BaseResolver, scratchName } from './base.js';
+import { checkCasing, checkCircles, checkDefaultBases, checkFromPlatform, checkStageNames, checkUndefinedInFrom } from './checks.js';
 import type { ConvertContext } from './context.js';
-import { located } from './context.js';
 import { dispatch, setUser, setWorkdir, splitEnv } from './dispatch.js';
 import { resolveEpoch } from './epoch.js';
-import { stepName } from './names.js';
 import type { ArgInfo } from './outline.js';
 import { Outline } from './outline.js';
 import type { StageCommand } from './stage.js';
@@ -52,16 +48,9 @@ export interface Converted {
 	readonly epoch?: number;
 }
 
-const scratchName = 'scratch';
-
 /** An image may name itself in its own triggers; BuildKit follows them for ever. */
 const maxTriggerRounds = 16;
 const maxTriggerStages = 10_000;
-
-/** Names people mean when they mistype a base image. */
-const commonImages = ['alpine', 'busybox', 'centos', 'debian', 'golang', 'ubuntu', 'fedora'].flatMap((name) => [
-	name, `docker.io/library${name}`, `${name}:latest`, `docker.io/library${name}:latest`,
-]);
 
 /** The main context, made when it is known what is used of it. */
 class LateContext {
@@ -92,6 +81,7 @@ class Converter {
 	private epoch: number | undefined;
 	private readonly buildArgs: Record<string, string>;
 	private readonly instructions: Instructions;
+	private readonly bases: BaseResolver;
 
 	constructor(readonly options: ConvertOptions) {
 		const { ui, sourceMap } = options;
@@ -106,6 +96,7 @@ class Converter {
 		const { buildPlatform } = ui.config;
 		this.platforms = { build: buildPlatform, target: options.targetPlatform ?? buildPlatform, implicitTarget: !options.targetPlatform };
 		this.buildArgs = { ...ui.config.buildArgs };
+		this.bases = new BaseResolver(options, this.platforms, this.stages, this.lint);
 	}
 
 	async convert(): Promise<Converted> {
@@ -172,7 +163,7 @@ class Converter {
 			state.platform = this.stagePlatform(stage, known, lint, used);
 		}
 		if (stage.name !== '') {
-			const context = this.namedContext(stage.name, state.platform, state);
+			const context = this.bases.namedContext(stage.name, state.platform, state);
 			if (context) {
 				state.namedContext = context;
 				this.stages.add(state);
@@ -217,15 +208,6 @@ class Converter {
 			if (match) return rewordError(error, `${error.message} (did you mean ${match}?)`);
 		}
 		return error;
-	}
-
-	private namedContext(name: string, platform: Platform | undefined, state: StageState): NamedContext | undefined {
-		if (['scratch', 'context'].includes(name.toLowerCase())) return undefined;
-		return this.options.ui.namedContext(name, {
-			platform: platform ?? this.options.targetPlatform ?? this.platforms.build,
-			resolveMode: this.options.ui.config.resolveMode,
-			followPaths: () => followPathsOf(state.paths),
-		});
 	}
 
 	private findTarget(): StageState {
@@ -280,7 +262,7 @@ class Converter {
 				throw new LocationError(`ONBUILD triggers of base images nest more than ${maxTriggerRounds} deep: does one copy from an image with the same trigger?`, [target.stage.location]);
 			}
 			const reachable = reachableFrom(target);
-			await Promise.all([...this.stages.all].map((stage) => this.resolveBase(stage, this.options.allStages || reachable.has(stage))));
+			await Promise.all([...this.stages.all].map((stage) => this.bases.resolve(stage, this.options.allStages || reachable.has(stage))));
 			let again = false;
 			// A base before what is built on it: triggers may hold triggers.
 			for (const stage of [...this.stages.all]) if (reachable.has(stage)) again = this.addTriggers(stage) || again;
@@ -312,119 +294,6 @@ class Converter {
 		const [node, ...more] = parse(text).nodes;
 		if (!node || more.length > 0) throw new Error('onbuild trigger should be a single expression');
 		return this.linkCommand(stage, parseTrigger({ ...node, location: stage.stage.location }), true);
-	}
-
-	private async resolveBase(stage: StageState, reachable: boolean): Promise<void> {
-		if (stage.base || stage.dispatched || stage.resolved) return;
-		// Not asked for again when triggers make another round necessary.
-		stage.resolved = reachable;
-		if (stage.baseName === scratchName && !stage.namedContext) {
-			stage.state = scratch();
-			stage.image = emptyImage(this.platforms.target);
-			stage.platform = this.platforms.target;
-			stage.dispatched = stage.unregistered;
-			return;
-		}
-		try {
-			await this.resolveImage(stage, reachable);
-		} catch (error) {
-			throw withLocation(error, stage.stage.location);
-		} finally {
-			stage.dispatched ||= stage.unregistered;
-		}
-	}
-
-	private async resolveImage(stage: StageState, reachable: boolean): Promise<void> {
-		const written = stage.baseName;
-		const platform = stage.platform ?? this.platforms.target;
-		let reference;
-		try {
-			reference = parseReference(written);
-		} catch (error) {
-			throw new Error(`failed to parse stage name ${quote(written)}: ${messageOf(error)}`, { cause: error });
-		}
-		stage.baseName = formatReference(withDefaultTag(reference));
-		if (!reachable) {
-			this.setBase(stage, platform);
-			return;
-		}
-		if (stage.namedContext) {
-			await this.replaceStage(stage, stage.namedContext);
-			return;
-		}
-		const context = this.namedContext(stage.baseName, platform, stage);
-		if (context) {
-			const loaded = await context.load();
-			const image = loaded.image ?? emptyImage(platform);
-			this.setImage(stage, image);
-			stage.state = loaded.state.platform(platform);
-			stage.platform = platform;
-			return;
-		}
-		await this.pull(stage, written, platform);
-	}
-
-	/** The whole stage is what --build-context says. */
-	private async replaceStage(stage: StageState, context: NamedContext): Promise<void> {
-		const { state, image } = await context.load();
-		stage.dispatched = true;
-		stage.state = state;
-		if (!image) return;
-		stage.image = cloneImage(image);
-		delete stage.image.created;
-		if (image.architecture !== '' && image.os !== '') stage.platform = platformOfImage(image);
-	}
-
-	private setImage(stage: StageState, image: Image): void {
-		stage.baseImage = image;
-		stage.image = cloneImage(image);
-		delete stage.image.created;
-	}
-
-	private async pull(stage: StageState, written: string, wanted: Platform): Promise<void> {
-		const { ui } = this.options;
-		const { multiPlatform, resolveMode } = ui.config;
-		const prefix = `[${multiPlatform ? `${formatPlatformFull(wanted)} ` : ''}internal]`;
-		const logName = `${prefix} load metadata for ${stage.baseName}`;
-		let meta;
-		try {
-			meta = await ui.resolveImage(imageSource(stage.baseName), { platform: wanted, resolveMode, logName });
-		} catch (error) {
-			const message = `${written}: ${messageOf(error)}`;
-			throw new Error(withSuggestion(message, written, [...this.stages.names(), ...commonImages], true), { cause: error });
-		}
-		const image = decodeImage(meta.config);
-		this.setImage(stage, image);
-		const platform = !stage.platform && this.platforms.implicitTarget ? this.detectPlatform(image, wanted) : wanted;
-		const { digest: _pinned, ...reference } = parseReference(meta.ref);
-		stage.baseName = formatReference(meta.digest === '' ? parseReference(meta.ref) : { ...reference, digest: meta.digest });
-		const empty = !image.rootfs.diff_ids?.length && (image.history ?? []).every((entry) => entry.empty_layer);
-		if (empty) {
-			stage.state = scratch();
-			stage.platform = platform;
-			return;
-		}
-		this.setBase(stage, platform);
-		checkBasePlatform(written, platform, platformOfImage(image), stage.stage.location, this.lint);
-	}
-
-	/** A base for another platform decides what is built, when nothing was asked for. */
-	private detectPlatform(image: Image, wanted: Platform): Platform {
-		const { build } = this.platforms;
-		if (wanted.os === image.os && wanted.architecture === image.architecture) return wanted;
-		return build.os === image.os && build.architecture === image.architecture ? build : wanted;
-	}
-
-	private setBase(stage: StageState, platform: Platform): void {
-		const { resolveMode, multiPlatform } = this.options.ui.config;
-		stage.state = imageState(stage.baseName, {
-			resolveMode,
-			platform,
-			name: stepName(stage, `FROM ${stage.baseName}`, multiPlatform ? platform : undefined, emptyEnv),
-			description: { 'com.docker.dockerfile.v1.command': stage.stage.code },
-			...located(this.options, stage.stage.location),
-		});
-		stage.platform = platform;
 	}
 
 	/** Applies the instructions of all stages that are needed; returns what they use of the main context. */

@@ -25,7 +25,7 @@ export class Stores {
 		const convertedLayers = store.records<SealedLayer>('converted');
 		const changesets = store.records<StoredChangeset>('changesets');
 		const images = store.records<StoredImage>('images');
-		const blobPath = (digest: string): Promise<string | undefined> => this.#blobPath(digest);
+		const blobPath = (digest: string, size: number): Promise<string | undefined> => this.#blobPath(digest, size);
 		const temporaryPath = (): Promise<string> => store.blobs.temporaryPath();
 		const adopt = async (file: string, digest: string, size: number): Promise<void> => {
 			await store.blobs.adopt(file, { digest, size }, lease);
@@ -56,15 +56,15 @@ export class Stores {
 		};
 	}
 
-	/** Protected first, then looked for: what is there stays until the build ends. */
-	async #blobPath(digest: string): Promise<string | undefined> {
+	/** Protected first, then looked for: what is there stays until the build ends. A blob cut short counts as missing. */
+	async #blobPath(digest: string, size: number): Promise<string | undefined> {
 		await this.lease.protect([blobRef(digest)]);
-		return (await this.store.blobs.has(digest)) ? this.store.blobs.path(digest) : undefined;
+		return (await this.store.blobs.has(digest, size)) ? this.store.blobs.path(digest) : undefined;
 	}
 
-	async #present<T extends { readonly digest: string }>(records: Records<T>, key: string): Promise<T | undefined> {
+	async #present<T extends { readonly digest: string; readonly size: number }>(records: Records<T>, key: string): Promise<T | undefined> {
 		const entry = records.get(key);
-		return entry && (await this.#blobPath(entry.value.digest)) !== undefined ? entry.value : undefined;
+		return entry && (await this.#blobPath(entry.value.digest, entry.value.size)) !== undefined ? entry.value : undefined;
 	}
 
 	async #keepImage(images: Records<StoredImage>, name: string, image: CommittedImage): Promise<void> {

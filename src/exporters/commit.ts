@@ -11,7 +11,7 @@ import type { ImageOptions } from './options.js';
 /** What making the layers of an image takes. */
 export interface LayerSources {
 	/** Path of a blob in the store. */
-	blobPath(digest: string): Promise<string | undefined>;
+	blobPath(digest: string, size: number): Promise<string | undefined>;
 	/** Makes ordinary layers (changesets) of snapshots. */
 	readonly ordinary: OrdinaryLayers;
 }
@@ -86,8 +86,8 @@ async function overlaybdLayer(layer: SealedLayer, oci: boolean, sources: LayerSo
 	};
 }
 
-async function layerOrigin({ digest, source }: SealedLayer, sources: LayerSources): Promise<BlobOrigin> {
-	const path = await sources.blobPath(digest);
+async function layerOrigin({ digest, size, source }: SealedLayer, sources: LayerSources): Promise<BlobOrigin> {
+	const path = await sources.blobPath(digest, size);
 	if (path !== undefined) return { kind: 'file', path };
 	if (source) return { kind: 'remote', source };
 	throw new Error(`layer ${digest} is neither in the store nor in a registry`);

@@ -7,7 +7,7 @@ import type { ImageOptions } from './options.js';
 export interface EarlyPushOptions {
 	readonly registry: RegistryClient;
 	readonly isInsecure: (domain: string) => boolean;
-	readonly blobPath: (digest: string) => Promise<string | undefined>;
+	readonly blobPath: (digest: string, size: number) => Promise<string | undefined>;
 	readonly signal: AbortSignal;
 }
 
@@ -41,7 +41,7 @@ export class EarlyPush {
 
 	async #upload(layer: Layer): Promise<void> {
 		const { digest, size } = await layer.sealed;
-		const file = await this.options.blobPath(digest);
+		const file = await this.options.blobPath(digest, size);
 		if (file === undefined) return;
 		const descriptor = { mediaType: layerType('uncompressed', true), digest, size };
 		for (const repository of this.#repositories) await repository.pushBlob(descriptor, fileSource(file, size), { signal: this.options.signal });

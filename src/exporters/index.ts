@@ -75,7 +75,7 @@ export class Exporter {
 		const options = imageOptions(type, attributes);
 		if (!options.push || options.compression !== 'overlaybd') return undefined;
 		const { registry, isInsecure, store } = this.options;
-		return new EarlyPush(options, { registry, isInsecure, blobPath: (digest) => store.blobPath(digest), signal });
+		return new EarlyPush(options, { registry, isInsecure, blobPath: (digest, size) => store.blobPath(digest, size), signal });
 	}
 
 	async run(request: ExportRequest, output: BuildOutput, context: ExportContext): Promise<ExportMetadata> {
@@ -87,7 +87,7 @@ export class Exporter {
 		}
 		if (type === 'docker' && output.multiPlatform) throw new Error('docker exporter does not currently support exporting manifest lists');
 		const options = imageOptions(type, attributes);
-		const image = await commitImage(output, options, { blobPath: (digest) => this.options.store.blobPath(digest), ordinary: this.#ordinary }, context);
+		const image = await commitImage(output, options, { blobPath: (digest, size) => this.options.store.blobPath(digest, size), ordinary: this.#ordinary }, context);
 		if (type === 'image') await this.#keep(image, options, context);
 		else await this.#write(image, type, options, destination, context);
 		return metadata(image, options);

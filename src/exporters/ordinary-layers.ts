@@ -21,7 +21,7 @@ export interface OrdinaryLayerStore {
 	temporaryPath(): Promise<string>;
 	/** Moves a finished blob into the store and remembers it under `key`. */
 	keep(key: string, temporaryPath: string, changeset: StoredChangeset): Promise<void>;
-	blobPath(digest: string): Promise<string | undefined>;
+	blobPath(digest: string, size: number): Promise<string | undefined>;
 }
 
 export interface OrdinaryLayer {
@@ -61,7 +61,7 @@ export class OrdinaryLayers {
 		const key = [compression, options.compressionLevel ?? '', ...sealed.slice(0, index + 1).map((layer) => layer.digest)].join(' ');
 		const found = await this.store.find(key);
 		const changeset = found ?? (await this.#write(key, snapshot, index, options, context));
-		const path = await this.store.blobPath(changeset.digest);
+		const path = await this.store.blobPath(changeset.digest, changeset.size);
 		if (path === undefined) throw new Error(`layer ${changeset.digest} is not in the store`);
 		const origin: BlobOrigin = { kind: 'file', path };
 		const descriptor: Descriptor = { mediaType: layerType(compression, options.ociMediaTypes), digest: changeset.digest, size: changeset.size };

@@ -9,8 +9,8 @@ import { type Layer, type SealedLayer, type Snapshot, snapshotOf } from './layer
 
 /** Where sealed blobs live; the store implements it. */
 export interface LayerStore {
-	/** Path of a blob that is in the store; undefined when it is not. */
-	blobPath(digest: string): Promise<string | undefined>;
+	/** Path of a blob that is in the store with all its `size` bytes; undefined when it is not. */
+	blobPath(digest: string, size: number): Promise<string | undefined>;
 	/** A path on the same file system for a blob in the making. */
 	temporaryPath(): Promise<string>;
 	/** Moves a finished blob to its place and protects it while this build runs. */
@@ -66,7 +66,7 @@ export class SnapshotManager {
 			sealed: Promise.resolve(sealed),
 			lower: async () => {
 				const { digest, size, source } = sealed;
-				const blob = await store.blobPath(digest);
+				const blob = await store.blobPath(digest, size);
 				if (blob !== undefined) return { kind: 'blob', digest, size, path: blob };
 				if (source) return { kind: 'remote', digest, size, source };
 				throw new Error(`layer ${digest} is neither in the store nor in a registry`);

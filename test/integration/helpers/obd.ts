@@ -64,6 +64,8 @@ export interface RunOptions {
 	readonly env?: Readonly<Record<string, string>>;
 	readonly stdin?: string;
 	readonly cwd?: string;
+	/** A file that gets the programs it starts and the mounts it makes, with those of its children, as strace prints them. */
+	readonly trace?: string;
 }
 
 /** A program that runs. */
@@ -96,9 +98,10 @@ export function runObdImage(store: TestStore, args: readonly string[]): Promise<
 	return start('obd-image', args, store, {}).ended;
 }
 
-function start(name: string, args: readonly string[], store: TestStore, { env = {}, stdin, cwd = store.directory }: RunOptions): RunningProgram {
+function start(name: string, args: readonly string[], store: TestStore, { env = {}, stdin, cwd = store.directory, trace }: RunOptions): RunningProgram {
+	const tracer = trace === undefined ? [] : ['strace', '-f', '-qq', '-o', trace, '-e', 'trace=execve,mount,fsmount', '-e', 'signal=none'];
 	// It ends with the test, also when that is killed before its teardown.
-	const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, program(name), ...args], {
+	const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...tracer, process.execPath, program(name), ...args], {
 		cwd,
 		env: { PATH: process.env['PATH'], HOME: path.join(store.directory, 'home'), TMPDIR: store.tmp, ...env },
 		stdio: [stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],

@@ -124,7 +124,7 @@ Napi::Value sink_write(const Napi::CallbackInfo& info) {
   const SinkPtr sink = open_sink(info[0]);
   const auto bytes = info[1].As<Napi::Uint8Array>();
   const bool room = guarded(info.Env(), [&] {
-    return sink->write(std::string(reinterpret_cast<const char*>(bytes.Data()), bytes.ByteLength()));
+    return sink->write({reinterpret_cast<const char*>(bytes.Data()), bytes.ByteLength()});
   });
   return Napi::Boolean::New(info.Env(), room);
 }

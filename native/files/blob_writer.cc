@@ -14,7 +14,6 @@ namespace obd::files {
 
 namespace {
 
-constexpr size_t kChunk = 256 << 10;
 constexpr size_t kQueue = 8 << 20;
 
 // zstd with libzstd's own worker threads; what they make does not depend on their timing.
@@ -26,6 +25,7 @@ class ZstdStream {
     check(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, level == INT_MIN ? 3 : level));
     // Without thread support in the library this fails, and one thread does the work.
     ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_nbWorkers, static_cast<int>(worker_count()));
+    ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_jobSize, 2 << 20);  // of 8 MiB by default: much memory
   }
   void write(std::string_view bytes) { run(bytes, ZSTD_e_continue); }
   void finish() { run({}, ZSTD_e_end); }
@@ -69,15 +69,7 @@ BlobWriter::~BlobWriter() {
   if (thread_.joinable()) thread_.join();
 }
 
-void BlobWriter::write(std::string_view bytes) {
-  pending_ += bytes;
-  if (pending_.size() < kChunk) return;
-  queue_.push(std::move(pending_));
-  pending_.clear();
-}
-
 BlobResult BlobWriter::finish() {
-  queue_.push(std::move(pending_));
   queue_.close();
   thread_.join();
   if (failure_) std::rethrow_exception(failure_);

@@ -28,7 +28,7 @@ class BlobWriter {
   ~BlobWriter();
 
   // Takes the next bytes of the tar; waits while too many are on their way. Throws what writing failed with.
-  void write(std::string_view bytes);
+  void write(std::string_view bytes) { queue_.push(bytes); }
   BlobResult finish();
 
  private:
@@ -39,7 +39,6 @@ class BlobWriter {
   std::string name_;
   Task& task_;
   ByteQueue queue_;
-  std::string pending_;
   Sha256 blob_hash_;
   BlobResult result_;
   std::exception_ptr failure_;

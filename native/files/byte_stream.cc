@@ -1,8 +1,16 @@
 #include "files/byte_stream.h"
 
+#include <algorithm>
+
 #include "files/fs_error.h"
 
 namespace obd::files {
+
+namespace {
+
+constexpr size_t kChunk = 256 << 10;
+
+}  // namespace
 
 std::string_view FileSource::next() {
   ssize_t n;
@@ -17,22 +25,36 @@ void ByteQueue::check() const {
   if (given_up_) std::rethrow_exception(given_up_);
 }
 
-void ByteQueue::push(std::string chunk) {
-  if (chunk.empty()) return;
-  std::unique_lock<std::mutex> lock(mutex_);
-  changed_.wait(lock, [&] { return given_up_ || queued_ == 0 || queued_ + chunk.size() <= limit_; });
-  check();
-  queued_ += chunk.size();
-  chunks_.push_back(std::move(chunk));
+// Fills up the last buffer, then further ones, all of the same size.
+void ByteQueue::append(std::string_view bytes) {
+  queued_ += bytes.size();
+  while (!bytes.empty()) {
+    if (chunks_.empty() || chunks_.back().size() == kChunk) {
+      if (spare_.empty()) {
+        chunks_.emplace_back().reserve(kChunk);
+      } else {
+        chunks_.push_back(std::move(spare_.back()));
+        spare_.pop_back();
+      }
+    }
+    const size_t n = std::min(bytes.size(), kChunk - chunks_.back().size());
+    chunks_.back().append(bytes.substr(0, n));
+    bytes.remove_prefix(n);
+  }
   changed_.notify_all();
 }
 
-bool ByteQueue::offer(std::string chunk) {
+void ByteQueue::push(std::string_view bytes) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  changed_.wait(lock, [&] { return given_up_ || queued_ == 0 || queued_ + bytes.size() <= limit_; });
+  check();
+  append(bytes);
+}
+
+bool ByteQueue::offer(std::string_view bytes) {
   std::lock_guard<std::mutex> lock(mutex_);
   check();
-  queued_ += chunk.size();
-  if (!chunk.empty()) chunks_.push_back(std::move(chunk));
-  changed_.notify_all();
+  append(bytes);
   return queued_ < limit_;
 }
 
@@ -55,6 +77,10 @@ std::string_view ByteQueue::next() {
   changed_.wait(lock, [&] { return failure_ || closed_ || !chunks_.empty(); });
   if (failure_) std::rethrow_exception(failure_);
   if (chunks_.empty()) return {};
+  if (current_.capacity() >= kChunk) {
+    current_.clear();
+    spare_.push_back(std::move(current_));
+  }
   current_ = std::move(chunks_.front());
   chunks_.pop_front();
   queued_ -= current_.size();

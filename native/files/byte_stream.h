@@ -32,15 +32,16 @@ class FileSource : public ByteSource {
   std::vector<char> buffer_;
 };
 
-// A bounded queue between one writer and one reader.
+// A bounded queue between one writer and one reader. Bytes are copied into buffers that are used again and
+// again: fresh memory for every chunk would cost a page fault for every 4 KiB that pass.
 class ByteQueue : public ByteSource {
  public:
   explicit ByteQueue(size_t limit) : limit_(limit) {}
 
   // Writer. `push` waits for room, `offer` does not and tells whether there is room for more; `wait_room`
   // waits until half of the limit is free. All throw what the reader gave up with.
-  void push(std::string chunk);
-  bool offer(std::string chunk);
+  void push(std::string_view bytes);
+  bool offer(std::string_view bytes);
   void wait_room();
   // No more bytes; with a failure, the reader gets that instead of the end.
   void close(std::exception_ptr failure = nullptr);
@@ -52,11 +53,13 @@ class ByteQueue : public ByteSource {
 
  private:
   void check() const;
+  void append(std::string_view bytes);
 
   const size_t limit_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::string> chunks_;
+  std::vector<std::string> spare_;
   size_t queued_ = 0;
   std::string current_;
   bool closed_ = false;

@@ -14,7 +14,7 @@ namespace obd::files {
 
 namespace {
 
-constexpr size_t kMaxQueued = 256;       // open target files waiting for a thread
+constexpr size_t kMaxQueued = 128;  // open target files waiting for a thread
 constexpr size_t kBuffer = 1 << 20;
 
 void write_all(int fd, const char* data, size_t size, const std::string& shown) {
@@ -34,7 +34,7 @@ void copy_range(int source, int target, uint64_t from, uint64_t to, const Conten
     task.check();
     ssize_t n = ::read(source, buffer.data(), std::min<uint64_t>(buffer.size(), to - from));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw_path("read", job.tree->path(*job.source));
+    if (n < 0) throw_path("read", job.tree->shown(*job.source));
     if (n == 0) return;
     write_all(target, buffer.data(), static_cast<size_t>(n), job.shown);
     from += static_cast<uint64_t>(n);
@@ -47,9 +47,12 @@ void copy_sparse(int source, int target, uint64_t size, const ContentPool::Job& 
                  Task& task) {
   for (off_t at = 0; static_cast<uint64_t>(at) < size;) {
     off_t data = ::lseek(source, at, SEEK_DATA);
-    if (data < 0) break;  // ENXIO: only a hole is left
-    off_t hole = ::lseek(source, data, SEEK_HOLE);
-    if (hole < 0) hole = static_cast<off_t>(size);
+    if (data < 0 && errno == ENXIO) break;  // only a hole is left
+    off_t hole = data < 0 ? -1 : ::lseek(source, data, SEEK_HOLE);
+    if (data < 0 || hole < 0) {  // a file system that does not know its holes
+      data = at;
+      hole = static_cast<off_t>(size);
+    }
     if (::lseek(source, data, SEEK_SET) < 0 || ::lseek(target, data, SEEK_SET) < 0) throw_path("seek", job.shown);
     copy_range(source, target, static_cast<uint64_t>(data), static_cast<uint64_t>(hole), job, buffer, task);
     at = hole;
@@ -120,7 +123,7 @@ void ContentPool::copy(Job& job, std::vector<char>& buffer) {
   if (S_ISREG(source.mode)) {
     Fd fd = job.tree->open_file(source);
     struct stat st;
-    if (::fstat(fd.get(), &st) != 0) throw_path("stat", job.tree->path(source));
+    if (::fstat(fd.get(), &st) != 0) throw_path("stat", job.tree->shown(source));
     if (source.size > 0) {
       if (static_cast<uint64_t>(st.st_blocks) * 512 < source.size) {
         copy_sparse(fd.get(), target, source.size, job, buffer, task_);
@@ -133,9 +136,7 @@ void ContentPool::copy(Job& job, std::vector<char>& buffer) {
     // A chown takes set-id bits and capabilities away: owner first, then mode, then xattrs, times last.
     set_owner(target, "", job.metadata.owner, job.shown);
     if (::fchmod(target, job.metadata.mode) != 0) throw_path("chmod", job.shown);
-    for (const auto& [key, value] : read_xattrs(fd.get(), "", job.shown)) {
-      if (is_portable_xattr(key)) set_xattr(target, "", key, value);
-    }
+    copy_xattrs(read_xattrs(fd.get(), "", job.shown), target, "", job.shown);
     job.tree->check_unchanged(source, fd.get());
   } else {  // a socket: its copy is an empty file
     set_owner(target, "", job.metadata.owner, job.shown);

@@ -199,11 +199,7 @@ void Copier::dir_metadata(const Level& level) {
   const std::string path = source_.path(*level.source);
   if (level.source->parent || !source_.options().reset_owner) {
     Fd source = source_.dir().try_open_resolved(path, O_RDONLY | O_DIRECTORY);
-    if (source) {
-      for (const auto& [key, value] : read_xattrs(source.get(), "", path)) {
-        if (is_portable_xattr(key)) set_xattr(fd, "", key, value);
-      }
-    }
+    if (source) copy_xattrs(read_xattrs(source.get(), "", path), fd, "", level.shown);
   }
   set_times(fd, "", wanted.mtime, level.shown);
 }
@@ -216,9 +212,7 @@ void Copier::special_metadata(const Node& node, const Level& up, const std::stri
     if (!node.is_symlink() && ::fchmodat(dir, name.c_str(), wanted.mode, 0) != 0) throw_path("failed to chmod", shown);
   });
   Place source = open_place(source_.dir(), source_.path(node), "open");
-  for (const auto& [key, value] : read_xattrs(source.dir.get(), source.name, shown)) {
-    if (is_portable_xattr(key)) set_xattr(dir, name, key, value);
-  }
+  copy_xattrs(read_xattrs(source.dir.get(), source.name, shown), dir, name, shown);
   set_times(dir, name, wanted.mtime, shown);
   task_.files++;
 }

@@ -13,7 +13,6 @@ namespace obd::files {
 namespace {
 
 constexpr size_t kHead = 16;
-constexpr size_t kChunk = 256 << 10;
 
 // The source with the bytes that were looked at put back in front.
 struct Feed {
@@ -49,7 +48,7 @@ void check(struct archive* archive, int rc, const Feed& feed) {
   throw FsError(std::string("decompression failed: ") + (text ? text : "damaged data"), EBADMSG);
 }
 
-void run_libarchive(Feed& feed, const std::function<void(std::string)>& out) {
+void run_libarchive(Feed& feed, const std::function<void(std::string_view)>& out) {
   std::unique_ptr<struct archive, int (*)(struct archive*)> owner(archive_read_new(), archive_read_free);
   struct archive* archive = owner.get();
   archive_read_support_filter_gzip(archive);
@@ -63,7 +62,6 @@ void run_libarchive(Feed& feed, const std::function<void(std::string)>& out) {
   int rc = archive_read_next_header(archive, &entry);
   if (rc == ARCHIVE_EOF) return check(archive, ARCHIVE_OK, feed);
   check(archive, rc, feed);
-  std::string chunk;
   while (true) {
     const void* bytes;
     size_t size;
@@ -71,13 +69,9 @@ void run_libarchive(Feed& feed, const std::function<void(std::string)>& out) {
     rc = archive_read_data_block(archive, &bytes, &size, &offset);
     if (rc == ARCHIVE_EOF) break;
     check(archive, rc, feed);
-    chunk.append(static_cast<const char*>(bytes), size);
-    if (chunk.size() < kChunk) continue;
-    out(std::move(chunk));
-    chunk.clear();
+    out({static_cast<const char*>(bytes), size});
   }
   check(archive, ARCHIVE_OK, feed);
-  out(std::move(chunk));
 }
 
 bool begins(std::string_view s, std::string_view magic) { return s.substr(0, magic.size()) == magic; }
@@ -90,7 +84,7 @@ bool is_compressed(std::string_view head) {
          begins(head, "\x28\xb5\x2f\xfd"sv);
 }
 
-void decompress(ByteSource& in, const std::function<void(std::string)>& out) {
+void decompress(ByteSource& in, const std::function<void(std::string_view)>& out) {
   Feed feed{in, "", false};
   while (feed.head.size() < kHead) {
     std::string_view chunk = in.next();
@@ -103,7 +97,7 @@ void decompress(ByteSource& in, const std::function<void(std::string)>& out) {
     while (!feed.next().empty()) continue;
     return;
   }
-  for (std::string_view chunk = feed.next(); !chunk.empty(); chunk = feed.next()) out(std::string(chunk));
+  for (std::string_view chunk = feed.next(); !chunk.empty(); chunk = feed.next()) out(chunk);
 }
 
 }  // namespace obd::files

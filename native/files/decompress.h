@@ -13,6 +13,6 @@ bool is_compressed(std::string_view head);
 
 // Reads `in` to its end and hands the decompressed bytes on. Throws FsError (EBADMSG) for damaged or truncated data,
 // and whatever `in` and `out` throw.
-void decompress(ByteSource& in, const std::function<void(std::string)>& out);
+void decompress(ByteSource& in, const std::function<void(std::string_view)>& out);
 
 }  // namespace obd::files

@@ -39,7 +39,7 @@ void add_content(const Tree& tree, const Node& node, int fd, Sha256& hash, Task&
     task.check();
     ssize_t n = ::read(fd, buffer.data(), buffer.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw_path("read", tree.path(node));
+    if (n < 0) throw_path("read", tree.shown(node));
     if (n == 0) break;
     hash.update(buffer.data(), static_cast<size_t>(n));
     done += static_cast<uint64_t>(n);

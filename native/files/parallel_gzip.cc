@@ -30,10 +30,10 @@ class Deflater {
   Deflater(const Deflater&) = delete;
   Deflater& operator=(const Deflater&) = delete;
 
-  std::string run(const std::string& dictionary, const std::string& input, bool last) {
+  void run(const std::string& dictionary, const std::string& input, bool last, std::string& out) {
     deflateReset(&stream_);
     deflateSetDictionary(&stream_, reinterpret_cast<const Bytef*>(dictionary.data()), static_cast<uInt>(dictionary.size()));
-    std::string out(deflateBound(&stream_, input.size()) + 16, '\0');
+    out.resize(deflateBound(&stream_, input.size()) + 16);
     stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(input.data()));
     stream_.avail_in = static_cast<uInt>(input.size());
     stream_.next_out = reinterpret_cast<Bytef*>(out.data());
@@ -41,7 +41,6 @@ class Deflater {
     const int rc = deflate(&stream_, last ? Z_FINISH : Z_SYNC_FLUSH);
     if (rc != (last ? Z_STREAM_END : Z_OK) || stream_.avail_in != 0) throw std::logic_error("deflate failed");
     out.resize(out.size() - stream_.avail_out);
-    return out;
   }
 
  private:
@@ -75,7 +74,7 @@ void ParallelGzip::work() {
     auto block = waiting_.front();
     waiting_.pop_front();
     lock.unlock();
-    block->output = deflater.run(block->dictionary, block->input, block->last);
+    deflater.run(block->dictionary, block->input, block->last, block->output);
     block->crc = static_cast<uint32_t>(
         crc32(0, reinterpret_cast<const Bytef*>(block->input.data()), static_cast<uInt>(block->input.size())));
     lock.lock();
@@ -94,12 +93,20 @@ void ParallelGzip::write(std::string_view bytes) {
 }
 
 void ParallelGzip::submit(bool last) {
-  auto block = std::make_shared<Block>();
-  block->dictionary = std::move(tail_);
-  block->input = std::move(pending_);
+  std::shared_ptr<Block> block;
+  if (spare_.empty()) {
+    block = std::make_shared<Block>();
+  } else {
+    block = std::move(spare_.back());
+    spare_.pop_back();
+  }
+  block->dictionary = tail_;
+  block->input.swap(pending_);
   block->last = last;
+  block->done = false;
   pending_.clear();
-  tail_ = block->input.substr(block->input.size() - std::min(block->input.size(), kWindow));
+  pending_.reserve(kBlock);
+  tail_.assign(block->input, block->input.size() - std::min(block->input.size(), kWindow));
   bool full;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -120,6 +127,7 @@ void ParallelGzip::emit_first() {
   crc_ = static_cast<uint32_t>(crc32_combine(crc_, block->crc, static_cast<z_off_t>(block->input.size())));
   size_ += block->input.size();
   out_(block->output);
+  spare_.push_back(std::move(block));
 }
 
 void ParallelGzip::finish() {

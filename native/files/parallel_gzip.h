@@ -42,6 +42,7 @@ class ParallelGzip {
   std::mutex mutex_;
   std::condition_variable has_work_, has_output_;
   std::deque<std::shared_ptr<Block>> in_order_, waiting_;
+  std::vector<std::shared_ptr<Block>> spare_;  // done with; their memory is used again
   bool closing_ = false;
   std::vector<std::thread> threads_;
 };

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <climits>
 #include <deque>
 #include <memory>
 
@@ -143,14 +144,17 @@ std::vector<std::string> list_names(Fd dir, const std::string& shown) {
   return names;
 }
 
-void remove_all(int dirfd, const std::string& name, const std::string& shown) {
+void remove_all(int dirfd, const std::string& name, const std::string& shown, int depth) {
   if (::unlinkat(dirfd, name.c_str(), 0) == 0 || errno == ENOENT) return;
   if (errno != EISDIR && errno != EPERM) throw_path("unlinkat", shown);
+  if (depth > PATH_MAX / 2) throw_path("unlinkat", shown, ENAMETOOLONG);
   Fd dir(::openat(dirfd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!dir) throw_path("unlinkat", shown, errno == ENOTDIR ? EPERM : errno);
   int fd = ::fcntl(dir.get(), F_DUPFD_CLOEXEC, 0);
   if (fd < 0) throw_path("unlinkat", shown);
-  for (const auto& child : list_names(Fd(fd), shown)) remove_all(dir.get(), child, shown + "/" + child);
+  for (const auto& child : list_names(Fd(fd), shown)) {
+    remove_all(dir.get(), child, shown + "/" + child, depth + 1);
+  }
   if (::unlinkat(dirfd, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) throw_path("unlinkat", shown);
 }
 

@@ -57,7 +57,8 @@ std::string read_link(int dirfd, const std::string& name, const std::string& sho
 // The names in a directory, sorted, without "." and "..". Takes the descriptor over. Throws FsError.
 std::vector<std::string> list_names(Fd dir, const std::string& shown);
 
-// rm -rf of dirfd/name; a missing entry is fine. Never follows a symlink. Throws FsError.
-void remove_all(int dirfd, const std::string& name, const std::string& shown);
+// rm -rf of dirfd/name; a missing entry is fine. Never follows a symlink. Throws FsError, also for a nesting
+// (`depth` levels so far) that no path could name.
+void remove_all(int dirfd, const std::string& name, const std::string& shown, int depth = 0);
 
 }  // namespace obd::files

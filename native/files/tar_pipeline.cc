@@ -53,7 +53,7 @@ void TarPipeline::join() {
 void TarPipeline::run_decompress() {
   try {
     HashedSource source(in_);
-    decompress(source, [this](std::string chunk) { tar_.push(std::move(chunk)); });
+    decompress(source, [this](std::string_view bytes) { tar_.push(bytes); });
     result_.digest = source.digest();
     result_.size = source.size();
     tar_.close();
@@ -90,7 +90,7 @@ UnpackResult unpack_file(int fd, const std::string& name, const std::string& roo
   TarPipeline pipeline(root, options, std::move(task));
   FileSource file(fd, name);
   for (std::string_view chunk = file.next(); !chunk.empty(); chunk = file.next()) {
-    if (!pipeline.write(std::string(chunk))) pipeline.wait_room();
+    if (!pipeline.write(chunk)) pipeline.wait_room();
   }
   return pipeline.finish();
 }
@@ -101,8 +101,8 @@ bool is_archive(int fd) {
   try {
     FileSource file(fd, "");
     // A pax header may come first: look at enough for the header proper.
-    decompress(file, [&](std::string chunk) {
-      head += chunk;
+    decompress(file, [&](std::string_view bytes) {
+      head += bytes;
       if (head.size() >= (4 << 20)) throw Enough{};
     });
   } catch (const Enough&) {

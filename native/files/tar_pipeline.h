@@ -29,7 +29,7 @@ class TarPipeline {
 
   // Takes bytes without waiting; false when the caller should `wait_room` before the next ones. Throws
   // what the unpacking failed with.
-  bool write(std::string chunk) { return in_.offer(std::move(chunk)); }
+  bool write(std::string_view bytes) { return in_.offer(bytes); }
   void wait_room() { in_.wait_room(); }
   // All bytes were written: waits for the end of the work. Throws what it failed with.
   UnpackResult finish();

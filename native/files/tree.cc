@@ -75,6 +75,10 @@ std::string Tree::path(const Node& node) const {
   return out += node.name;
 }
 
+std::string Tree::shown(const Node& node) const {
+  return options_.reset_owner ? join_path(root_.path(), path(node)) : "/" + path(node);
+}
+
 // Reads a directory's entries and keeps those the patterns want, and the directories below which they may
 // want something.
 void Tree::load(Node& dir) {
@@ -84,11 +88,11 @@ void Tree::load(Node& dir) {
   Fd fd = root_.try_open_resolved(own, O_RDONLY | O_DIRECTORY);
   if (!fd) {
     if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return;  // gone meanwhile
-    throw_path("open", own);
+    throw_path("open", shown(dir));
   }
   int copy = ::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0);
-  if (copy < 0) throw_path("open", own);
-  auto names = list_names(Fd(copy), own);
+  if (copy < 0) throw_path("open", shown(dir));
+  auto names = list_names(Fd(copy), shown(dir));
   dir.dir->children.reserve(names.size());
   std::string child_path = own.empty() ? "" : own + "/";
   const size_t base = child_path.size();
@@ -193,7 +197,7 @@ Fd Tree::open_file(const Node& node) const {
   Fd fd = root_.try_open_resolved(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   if (!fd) {
     if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == ENXIO) changed(node);
-    throw_path("open", name);
+    throw_path("open", shown(node));
   }
   check_unchanged(node, fd.get());
   return fd;
@@ -201,7 +205,7 @@ Fd Tree::open_file(const Node& node) const {
 
 void Tree::check_unchanged(const Node& node, int fd) const {
   struct stat st;
-  if (::fstat(fd, &st) != 0) throw_path("stat", path(node));
+  if (::fstat(fd, &st) != 0) throw_path("stat", shown(node));
   if (!node.same_file(st)) changed(node);
 }
 

@@ -77,6 +77,9 @@ class Tree {
   // "a/b", without a leading slash; "" for the root.
   std::string path(const Node& node) const;
 
+  // What an error message calls it: for a client's directory the path on this machine, else the path inside.
+  std::string shown(const Node& node) const;
+
   // Opens a regular file for reading and makes sure it is the one the tree knows. Throws FsError, with
   // "file "x" changed during the build" when it is another one, or was changed since.
   Fd open_file(const Node& node) const;

@@ -60,6 +60,13 @@ int set_xattr(int dirfd, const std::string& name, const std::string& key, const 
   return rc == 0 ? 0 : errno;
 }
 
+void copy_xattrs(const Xattrs& xattrs, int dirfd, const std::string& name, const std::string& shown) {
+  for (const auto& [key, value] : xattrs) {
+    const int err = is_portable_xattr(key) ? set_xattr(dirfd, name, key, value) : 0;
+    if (err == ENOSPC || err == EDQUOT || err == EIO) throw_path("setxattr " + key, shown, err);
+  }
+}
+
 bool is_portable_xattr(const std::string& key) {
   return key == "security.capability" || key.compare(0, 17, "system.posix_acl_") == 0 || (key.compare(0, 9, "security.") != 0 && key.compare(0, 7, "system.") != 0);
 }

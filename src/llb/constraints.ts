@@ -1,7 +1,5 @@
 // What can be said about any vertex besides what it does.
-import type { LinuxResources, Location, Platform as PbPlatform, Range } from './gen/ops.js';
-import { OpMetadata } from './gen/ops.js';
-import type { Definition } from './gen/ops.js';
+import type { Definition, LinuxResources, Location, OpMetadata, Platform as PbPlatform, Range } from './gen/ops.js';
 import type { Platform } from './platform.js';
 import type { State } from './state.js';
 
@@ -40,15 +38,16 @@ export interface Constraints {
 
 /** Metadata of a vertex from its constraints and the capabilities a daemon needs to run it. */
 export function opMetadata(constraints: Constraints, caps: readonly string[]): OpMetadata {
-	const metadata = OpMetadata.create();
-	metadata.ignoreCache = constraints.ignoreCache ?? false;
-	for (const [key, value] of Object.entries(constraints.description ?? {})) metadata.description.set(key, value);
-	if (constraints.name !== undefined) metadata.description.set('llb.customname', constraints.name);
-	if (constraints.exportCache !== undefined) metadata.exportCache = { Value: constraints.exportCache };
-	if (constraints.progressGroup) metadata.progressGroup = { weak: false, ...constraints.progressGroup };
-	metadata.linuxResources = constraints.linuxResources;
-	for (const cap of caps) metadata.caps.set(cap, true);
-	return metadata;
+	const description = new Map(Object.entries(constraints.description ?? {}));
+	if (constraints.name !== undefined) description.set('llb.customname', constraints.name);
+	return {
+		ignoreCache: constraints.ignoreCache ?? false,
+		description,
+		exportCache: constraints.exportCache === undefined ? undefined : { Value: constraints.exportCache },
+		caps: new Map(caps.map((cap) => [cap, true])),
+		progressGroup: constraints.progressGroup && { weak: false, ...constraints.progressGroup },
+		linuxResources: constraints.linuxResources,
+	};
 }
 
 /** Adds what `extra` says to `metadata`, for the same op described twice. */

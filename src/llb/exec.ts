@@ -1,8 +1,8 @@
 // Running a process: one vertex with a root file system and any number of mounts.
 import type { Constraints } from './constraints.js';
 import type { Input } from './gen/ops.js';
-import { CacheSharingOpt, ExecOp, Mount, MountContentCache, MountType, NetMode, SecurityMode } from './gen/ops.js';
-import type { CDIDevice, ProxyEnv } from './gen/ops.js';
+import { CacheSharingOpt, Mount, MountContentCache, MountType, NetMode, SecurityMode } from './gen/ops.js';
+import type { CDIDevice, ExecOp, ProxyEnv } from './gen/ops.js';
 import { compareBytes } from './order.js';
 import type { State } from './state.js';
 import type { MarshalContext, Marshalled, Output, Vertex } from './vertex.js';
@@ -68,6 +68,8 @@ export interface ExecResult {
 	/** A writable mount afterwards. @throws Error when nothing is mounted there or it leaves nothing. */
 	mount(target: string): State;
 }
+
+const noProxy: ProxyEnv = { httpProxy: '', httpsProxy: '', ftpProxy: '', noProxy: '', allProxy: '' };
 
 const sharing = { shared: CacheSharingOpt.SHARED, private: CacheSharingOpt.PRIVATE, locked: CacheSharingOpt.LOCKED };
 
@@ -162,7 +164,7 @@ class ExecVertex implements Vertex {
 		else if (!env.has('PATH') && platform.os !== 'windows') env.set('PATH', defaultPath);
 
 		const inputs: Input[] = [];
-		const op = ExecOp.create({
+		const op: ExecOp = {
 			meta: {
 				args: [...options.args],
 				env: [...env].map(([key, value]) => `${key}=${value}`),
@@ -174,12 +176,14 @@ class ExecVertex implements Vertex {
 				validExitCodes: [...(options.validExitCodes ?? [])],
 				extraHosts: [...meta.extraHosts],
 				ulimit: [...meta.ulimits],
-				...(options.proxyEnv ? { proxyEnv: options.proxyEnv } : {}),
+				proxyEnv: options.proxyEnv && { ...noProxy, ...options.proxyEnv },
 			},
 			network: options.network ?? meta.network,
 			security: options.security ?? meta.security,
 			cdiDevices: [...(options.cdiDevices ?? [])],
-		});
+			mounts: [],
+			secretenv: [],
+		};
 		for (const mount of this.mounts) {
 			const source = mount.source?.output;
 			if (source && mount.tmpfs) throw new Error('tmpfs mounts must use scratch');

@@ -1,7 +1,6 @@
 // File operations: any number of actions in a row, one vertex.
 import type { Constraints } from './constraints.js';
-import type { ChownOpt, Input, UserOpt } from './gen/ops.js';
-import { FileAction, FileOp } from './gen/ops.js';
+import type { ChownOpt, FileAction, Input, UserOpt } from './gen/ops.js';
 import { cleanPath, joinPath } from './path.js';
 import type { State } from './state.js';
 import type { MarshalContext, Marshalled, Output, Vertex } from './vertex.js';
@@ -185,7 +184,7 @@ class FileVertex implements Vertex {
 		}));
 		const caps = new Set(['file.base', ...this.actions.steps.flatMap((step) => step.caps)]);
 		// File operations give the same on every platform.
-		return seal({ $case: 'file', file: FileOp.create({ actions }) }, inputs, this.constraints, undefined, [...caps]);
+		return seal({ $case: 'file', file: { actions } }, inputs, this.constraints, undefined, [...caps]);
 	}
 }
 

@@ -133,25 +133,57 @@ DeviceKind device_kind(Napi::Env env, const std::string& name) {
   throw Napi::TypeError::New(env, "\"" + name + "\" is not a kind of device: fuse, tcmu or ublk");
 }
 
+std::vector<uint64_t> numbers(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  std::vector<uint64_t> result;
+  for (uint32_t i = 0; i < array.Length(); ++i) result.push_back(number(array.Get(i)));
+  return result;
+}
+
+Napi::Object device_to_js(Napi::Env env, const AttachedDevice& device) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("id", to_number(env, device.id));
+  object.Set("path", device.path);
+  object.Set("size", to_number(env, device.size));
+  return object;
+}
+
 // attachDevice(kind, lowers, writable | undefined, virtualSize, label, directory)
 Napi::Value attach_device(const Napi::CallbackInfo& info) {
   DeviceHost& h = host(info.Env());
   AttachRequest request;
   request.kind = device_kind(info.Env(), text(info[0]));
-  const auto lowers = info[1].As<Napi::Array>();
-  for (uint32_t i = 0; i < lowers.Length(); ++i) request.lowers.push_back(number(lowers.Get(i)));
+  request.lowers = numbers(info[1]);
   request.writable = writable_files(info[2]);
   request.virtual_size = number(info[3]);
   request.label = text(info[4]);
   request.directory = text(info[5]);
-  return run_job<AttachedDevice>(info.Env(), [&h, request = std::move(request)] { return h.attach(request); },
-                                 [](Napi::Env env, AttachedDevice& device) {
-                                   Napi::Object object = Napi::Object::New(env);
-                                   object.Set("id", to_number(env, device.id));
-                                   object.Set("path", device.path);
-                                   object.Set("size", to_number(env, device.size));
-                                   return object;
-                                 });
+  return run_job<AttachedDevice>(info.Env(), [&h, request = std::move(request)] { return h.attach(request); }, device_to_js);
+}
+
+// takeOverDevice(kind, lowers, writable | undefined, label, directory, firstWrite)
+Napi::Value take_over_device(const Napi::CallbackInfo& info) {
+  using Taken = std::optional<AttachedDevice>;
+  DeviceHost& h = host(info.Env());
+  TakeOverRequest request;
+  request.kind = device_kind(info.Env(), text(info[0]));
+  request.lowers = numbers(info[1]);
+  request.writable = writable_files(info[2]);
+  request.label = text(info[3]);
+  request.directory = text(info[4]);
+  request.first_write = number(info[5]);
+  return run_job<Taken>(info.Env(), [&h, request = std::move(request)] { return h.take_over(request); },
+                        [](Napi::Env env, Taken& taken) -> Napi::Value {
+                          return taken ? device_to_js(env, *taken) : env.Undefined();
+                        });
+}
+
+// openFrozenLayer(files, lowers)
+Napi::Value open_frozen_layer(const Napi::CallbackInfo& info) {
+  DeviceHost& h = host(info.Env());
+  return run_job<uint64_t>(info.Env(),
+                           [&h, files = *writable_files(info[0]), lowers = numbers(info[1])] { return h.open_frozen(files, lowers); },
+                           [](Napi::Env env, uint64_t& layer) { return to_number(env, layer); });
 }
 
 // sealDevice(device, next, ifWrites | undefined)
@@ -232,33 +264,39 @@ Napi::Value check_ublk(const Napi::CallbackInfo& info) {
                        [](Napi::Env env, bool&) { return env.Undefined(); });
 }
 
-std::string owner_of(Napi::Env env, const std::string& label) {
-  const std::optional<DeviceLabel> parsed = DeviceLabel::parse(label + "/0");
-  if (!parsed) throw Napi::TypeError::New(env, "\"" + label + "\" is not the label of an instance");
-  return parsed->owner;
+DeviceLabel device_label(Napi::Env env, const std::string& text) {
+  const std::optional<DeviceLabel> label = DeviceLabel::parse(text);
+  if (!label) throw Napi::TypeError::New(env, "\"" + text + "\" is not a device label");
+  return *label;
 }
 
 // listServed(label)
 Napi::Value list_served(const Napi::CallbackInfo& info) {
-  using Nodes = std::vector<std::string>;
-  return run_job<Nodes>(info.Env(), [owner = owner_of(info.Env(), text(info[0]))] {
-                          Nodes nodes = list_ublk_devices(owner);
-                          for (std::string& node : list_tcmu_devices(owner)) nodes.push_back(std::move(node));
-                          return nodes;
+  using Found = std::vector<FoundDevice>;
+  return run_job<Found>(info.Env(),
+                        [owner = device_label(info.Env(), text(info[0]) + "/0").owner] {
+                          Found found = list_ublk_devices(owner);
+                          for (FoundDevice& device : list_tcmu_devices(owner)) found.push_back(std::move(device));
+                          return found;
                         },
-                        [](Napi::Env env, Nodes& nodes) {
-                          Napi::Array array = Napi::Array::New(env, nodes.size());
-                          for (uint32_t i = 0; i < nodes.size(); ++i) array.Set(i, nodes[i]);
+                        [](Napi::Env env, Found& found) {
+                          Napi::Array array = Napi::Array::New(env, found.size());
+                          for (uint32_t i = 0; i < found.size(); ++i) {
+                            Napi::Object object = Napi::Object::New(env);
+                            object.Set("number", to_number(env, found[i].label.number));
+                            object.Set("path", found[i].path);
+                            array.Set(i, object);
+                          }
                           return array;
                         });
 }
 
-// releaseServed(label, directory)
+// releaseServed(deviceLabel, directory)
 Napi::Value release_served(const Napi::CallbackInfo& info) {
   return run_job<bool>(info.Env(),
-                       [owner = owner_of(info.Env(), text(info[0])), directory = text(info[1])] {
-                         release_ublk_devices(owner);
-                         release_tcmu_devices(owner, directory);
+                       [label = device_label(info.Env(), text(info[0])), directory = text(info[1])] {
+                         release_ublk_device(label);
+                         release_tcmu_device(label, inflight_path(directory, label));
                          return true;
                        },
                        [](Napi::Env env, bool&) { return env.Undefined(); });
@@ -275,6 +313,8 @@ void export_device(Napi::Env env, Napi::Object exports) {
   set("openRemoteLayer", open_remote_layer);
   set("closeLayer", close_layer);
   set("attachDevice", attach_device);
+  set("takeOverDevice", take_over_device);
+  set("openFrozenLayer", open_frozen_layer);
   set("sealDevice", seal_device);
   set("detachDevice", detach_device);
   set("commitLayer", commit_layer);

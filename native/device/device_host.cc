@@ -24,14 +24,19 @@ constexpr int kBusyRounds = 40;
 
 unsigned helper_threads() { return std::clamp(std::thread::hardware_concurrency(), 2u, 8u); }
 
+DeviceLabel label_of(const std::string& text) {
+  const std::optional<DeviceLabel> label = DeviceLabel::parse(text);
+  if (!label) throw std::runtime_error("\"" + text + "\" is not a device label");
+  return *label;
+}
+
 std::unique_ptr<ServedDevice> serve(const AttachRequest& request, const std::shared_ptr<BlockDevice>& disk,
                                     FetchManager& fetches, WorkerThreads& helpers, const FaultListener& on_fault) {
   if (request.kind == DeviceKind::fuse) return std::make_unique<FuseDevice>(disk, fetches, on_fault, request.label);
-  const std::optional<DeviceLabel> label = DeviceLabel::parse(request.label);
-  if (!label) throw std::runtime_error("\"" + request.label + "\" is not a device label");
+  const DeviceLabel label = label_of(request.label);
   const DiskRequests requests(disk, fetches, helpers, on_fault);
-  if (request.kind == DeviceKind::ublk) return UblkDevice::attach(requests, *label);
-  return TcmuDevice::attach(requests, *label, inflight_path(request.directory, *label));
+  if (request.kind == DeviceKind::ublk) return UblkDevice::attach(requests, label);
+  return TcmuDevice::attach(requests, label, inflight_path(request.directory, label));
 }
 
 std::shared_ptr<SealedLayer> open_waiting(FetchManager& fetches, const std::shared_ptr<Blob>& blob) {
@@ -145,29 +150,65 @@ void DeviceHost::close_layer(uint64_t layer) {
   layers_.erase(found);
 }
 
+uint64_t DeviceHost::open_frozen(const WritableFiles& files, const std::vector<uint64_t>& lowers) {
+  OpenLayer opened;
+  opened.layer = WritableLayer::open_frozen(files.data, files.index);
+  opened.below = lowers.empty() ? std::make_shared<Below>(std::make_shared<FrozenIndex>())
+                                : Stack(layers_of(lowers), nullptr).below_top();
+  return add_layer(std::move(opened));
+}
+
+uint64_t DeviceHost::take_number() {
+  const std::lock_guard lock(mutex_);
+  return next_number_++;
+}
+
+std::vector<std::shared_ptr<Layer>> DeviceHost::layers_of(const std::vector<uint64_t>& numbers) const {
+  std::vector<std::shared_ptr<Layer>> layers;
+  for (const uint64_t number : numbers) layers.push_back(layer(number).layer);
+  return layers;
+}
+
+FaultListener DeviceHost::fault_listener(uint64_t device) {
+  return [this, device](const DeviceFault& fault) { on_fault_(device, fault); };
+}
+
 AttachedDevice DeviceHost::attach(const AttachRequest& request) {
-  std::vector<std::shared_ptr<Layer>> lowers;
+  std::vector<std::shared_ptr<Layer>> lowers = layers_of(request.lowers);
   uint64_t size = request.virtual_size;
-  for (const uint64_t number : request.lowers) {
-    lowers.push_back(layer(number).layer);
-    if (lowers.back()->virtual_size() != 0) size = lowers.back()->virtual_size();
+  for (const auto& lower : lowers) {
+    if (lower->virtual_size() != 0) size = lower->virtual_size();
   }
   std::optional<NewWritable> writable;
   // What is sealed first names the layer it was built on, also when only its blob knows the uuid.
   const std::string parent = lowers.empty() ? "" : lowers.back()->uuid();
   if (request.writable) writable.emplace(*request.writable, size, parent);
 
-  uint64_t id = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    id = next_number_++;
-  }
+  const uint64_t id = take_number();
   auto device = std::make_shared<Device>();
   device->disk = std::make_shared<StackDevice>(
       std::make_unique<Stack>(std::move(lowers), writable ? writable->layer() : nullptr));
-  device->served = serve(request, device->disk, fetches_, helpers_,
-                         [this, id](const DeviceFault& fault) { on_fault_(id, fault); });
+  device->served = serve(request, device->disk, fetches_, helpers_, fault_listener(id));
   if (writable) writable->keep();
+  const AttachedDevice attached{id, device->served->path(), device->disk->size()};
+  const std::lock_guard lock(mutex_);
+  devices_.emplace(id, std::move(device));
+  return attached;
+}
+
+std::optional<AttachedDevice> DeviceHost::take_over(const TakeOverRequest& request) {
+  const uint64_t id = take_number();
+  const DeviceLabel label = label_of(request.label);
+  std::shared_ptr<WritableLayer> top;
+  if (request.writable) top = WritableLayer::open(request.writable->data, request.writable->index);
+  auto device = std::make_shared<Device>();
+  device->disk = std::make_shared<StackDevice>(std::make_unique<Stack>(layers_of(request.lowers), top), request.first_write);
+  const DiskRequests requests(device->disk, fetches_, helpers_, fault_listener(id));
+  if (request.kind == DeviceKind::ublk) device->served = UblkDevice::take_over(requests, label);
+  if (request.kind == DeviceKind::tcmu) {
+    device->served = TcmuDevice::take_over(requests, label, inflight_path(request.directory, label));
+  }
+  if (!device->served) return std::nullopt;
   const AttachedDevice attached{id, device->served->path(), device->disk->size()};
   const std::lock_guard lock(mutex_);
   devices_.emplace(id, std::move(device));

@@ -33,6 +33,15 @@ struct AttachRequest {
   std::string directory;                  // for what the server itself has to keep
 };
 
+// What a server that died has left.
+struct TakeOverRequest {
+  DeviceKind kind = DeviceKind::ublk;
+  std::vector<uint64_t> lowers;
+  std::optional<WritableFiles> writable;  // existing files
+  std::string label, directory;           // as at the attach
+  uint64_t first_write = 0;               // where the write counter starts
+};
+
 struct AttachedDevice {
   uint64_t id;
   std::string path;  // e.g. "/dev/loop0"
@@ -51,10 +60,14 @@ class DeviceHost {
   // open already is shared. Returns its number, to be given back with close_layer.
   uint64_t open_file(const std::string& digest, const std::string& path);
   uint64_t open_remote(const std::string& digest, uint64_t size, const std::string& source, const std::string& cache_dir);
+  // Opens a layer that a server which died has frozen, lying on `lowers`.
+  uint64_t open_frozen(const WritableFiles& files, const std::vector<uint64_t>& lowers);
   // Forgets the number; devices that have the layer keep it. Does not block.
   void close_layer(uint64_t layer);
 
   AttachedDevice attach(const AttachRequest& request);
+  // Serves a device on whose server has died. Nullopt when the kernel does not have it.
+  std::optional<AttachedDevice> take_over(const TakeOverRequest& request);
   // Live seal with a new writable layer in `next`. The number of the frozen layer; nullopt when the write
   // counter is not `if_writes`.
   std::optional<uint64_t> seal(uint64_t device, const WritableFiles& next, std::optional<uint64_t> if_writes);
@@ -83,6 +96,9 @@ class DeviceHost {
   };
 
   uint64_t add_layer(OpenLayer layer);
+  uint64_t take_number();
+  std::vector<std::shared_ptr<Layer>> layers_of(const std::vector<uint64_t>& numbers) const;
+  FaultListener fault_listener(uint64_t device);
   OpenLayer layer(uint64_t number) const;
   std::shared_ptr<Device> device(uint64_t id) const;
   uint64_t open_shared(const std::string& key, const std::function<std::shared_ptr<Blob>()>& open_blob);

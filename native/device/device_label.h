@@ -17,6 +17,7 @@ struct DeviceLabel {
   // For servers that have room for a number only: 40 bits of the owner above 24 bits of the number.
   uint64_t packed() const;
   static uint64_t packed_owner(uint64_t packed) { return packed >> 24; }
+  static uint32_t packed_number(uint64_t packed) { return packed & 0xffffff; }
 };
 
 }  // namespace obd

@@ -1,9 +1,8 @@
 // A disk that the kernel shows as a block device, whichever server answers for it.
 #pragma once
-#include <cstdint>
-#include <exception>
-#include <functional>
 #include <string>
+
+#include "device/device_label.h"
 
 namespace obd {
 
@@ -18,6 +17,12 @@ class ServedDevice {
   // Takes the block device away, if nobody else has it open or mounted, and ends the serving threads. False,
   // with the device still up, otherwise. Throws std::system_error.
   virtual bool try_detach() = 0;
+};
+
+// A device as found in the kernel, whose server may be dead.
+struct FoundDevice {
+  DeviceLabel label;
+  std::string path;  // empty when it is only half made
 };
 
 }  // namespace obd

@@ -15,7 +15,9 @@ namespace obd {
 
 class StackDevice : public BlockDevice {
  public:
-  explicit StackDevice(std::unique_ptr<Stack> stack) : stack_(std::move(stack)) {}
+  // `first_write`: where the write counter starts.
+  explicit StackDevice(std::unique_ptr<Stack> stack, uint64_t first_write = 0)
+      : stack_(std::move(stack)), writes_(first_write) {}
 
   uint64_t size() const override { return stack_->size(); }
   bool writable() const override { return stack_->writable(); }
@@ -45,7 +47,7 @@ class StackDevice : public BlockDevice {
 
   std::unique_ptr<Stack> stack_;
   std::shared_mutex gate_;  // shared by writes, alone for a seal
-  std::atomic<uint64_t> writes_{0}, bytes_read_{0}, bytes_written_{0};
+  std::atomic<uint64_t> writes_, bytes_read_{0}, bytes_written_{0};
   std::mutex failure_mutex_;
   std::string failure_;  // of the first write that failed
 };

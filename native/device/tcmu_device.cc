@@ -84,23 +84,18 @@ bool TcmuDevice::try_detach() {
   return true;
 }
 
-std::vector<std::string> list_tcmu_devices(const std::string& owner) {
-  std::vector<std::string> nodes;
-  for (const DeviceLabel& label : list_tcmu_targets(owner)) {
-    const std::string path = TcmuTarget(label).disk_path();
-    if (!path.empty()) nodes.push_back(path);
-  }
-  return nodes;
+std::vector<FoundDevice> list_tcmu_devices(const std::string& owner) {
+  std::vector<FoundDevice> found;
+  for (const DeviceLabel& label : list_tcmu_targets(owner)) found.push_back({label, TcmuTarget(label).disk_path()});
+  return found;
 }
 
-void release_tcmu_devices(const std::string& owner, const std::string& directory) {
-  for (const DeviceLabel& label : list_tcmu_targets(owner)) {
-    FetchManager no_fetches([](const FetchRequest&) {});
-    WorkerThreads no_helpers(0, "");
-    const DiskRequests requests(std::make_shared<DeadDisk>(), no_fetches, no_helpers, [](const DeviceFault&) {});
-    const auto device = TcmuDevice::take_over(requests, label, inflight_path(directory, label));
-    if (device) device->tear_down();
-  }
+void release_tcmu_device(const DeviceLabel& label, const std::string& inflight_path) {
+  FetchManager no_fetches([](const FetchRequest&) {});
+  WorkerThreads no_helpers(0, "");
+  const DiskRequests requests(std::make_shared<DeadDisk>(), no_fetches, no_helpers, [](const DeviceFault&) {});
+  const auto device = TcmuDevice::take_over(requests, label, inflight_path);
+  if (device) device->tear_down();
 }
 
 std::string inflight_path(const std::string& directory, const DeviceLabel& label) {

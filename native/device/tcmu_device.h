@@ -37,11 +37,11 @@ class TcmuDevice : public ServedDevice {
   bool gone_ = false;
 };
 
-// Nodes of the TCMU disks of an instance, by DeviceLabel::owner.
-std::vector<std::string> list_tcmu_devices(const std::string& owner);
-// Takes all of them away, their server being dead: commands that wait for it fail. `directory` has the files
-// of what was under way. Throws std::system_error.
-void release_tcmu_devices(const std::string& owner, const std::string& directory);
+// By DeviceLabel::owner.
+std::vector<FoundDevice> list_tcmu_devices(const std::string& owner);
+// Takes the disk away, its server being dead: commands that wait for it fail. No error when there is none.
+// Throws std::system_error.
+void release_tcmu_device(const DeviceLabel& label, const std::string& inflight_path);
 // "<directory>/<number>.inflight"
 std::string inflight_path(const std::string& directory, const DeviceLabel& label);
 

@@ -39,15 +39,6 @@ ublk_params params_of(const BlockDevice& disk) {
 std::string char_path(uint32_t id) { return char_node("ublk-char", "ublkc" + std::to_string(id)); }
 std::string block_path(uint32_t id) { return block_node("ublkb" + std::to_string(id)); }
 
-std::vector<uint32_t> ids_of(const std::string& owner) {
-  const uint64_t wanted = DeviceLabel::packed_owner(DeviceLabel{owner, 0}.packed());
-  std::vector<uint32_t> ids;
-  for (const ublksrv_ctrl_dev_info& info : ublk_list()) {
-    if (info.ublksrv_flags != 0 && DeviceLabel::packed_owner(info.ublksrv_flags) == wanted) ids.push_back(info.dev_id);
-  }
-  return ids;
-}
-
 }  // namespace
 
 std::unique_ptr<UblkDevice> UblkDevice::attach(const DiskRequests& requests, const DeviceLabel& label) {
@@ -117,16 +108,22 @@ bool UblkDevice::try_detach() {
   return true;
 }
 
-std::vector<std::string> list_ublk_devices(const std::string& owner) {
-  std::vector<std::string> nodes;
-  for (const uint32_t id : ids_of(owner)) nodes.push_back("/dev/ublkb" + std::to_string(id));
-  return nodes;
+std::vector<FoundDevice> list_ublk_devices(const std::string& owner) {
+  const uint64_t wanted = DeviceLabel::packed_owner(DeviceLabel{owner, 0}.packed());
+  std::vector<FoundDevice> found;
+  for (const ublksrv_ctrl_dev_info& info : ublk_list()) {
+    if (info.ublksrv_flags == 0 || DeviceLabel::packed_owner(info.ublksrv_flags) != wanted) continue;
+    const bool shown = info.state != UBLK_S_DEV_DEAD;
+    found.push_back({{owner, DeviceLabel::packed_number(info.ublksrv_flags)}, shown ? "/dev/ublkb" + std::to_string(info.dev_id) : ""});
+  }
+  return found;
 }
 
-void release_ublk_devices(const std::string& owner) {
-  for (const uint32_t id : ids_of(owner)) {
-    ublk_stop(id);
-    ublk_delete(id);
+void release_ublk_device(const DeviceLabel& label) {
+  for (const ublksrv_ctrl_dev_info& info : ublk_list()) {
+    if (info.ublksrv_flags != label.packed()) continue;
+    ublk_stop(info.dev_id);
+    ublk_delete(info.dev_id);
   }
 }
 

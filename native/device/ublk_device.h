@@ -35,9 +35,10 @@ class UblkDevice : public ServedDevice {
   std::vector<std::shared_ptr<UblkQueue>> queues_;
 };
 
-// Nodes of the ublk devices of an instance, by DeviceLabel::owner.
-std::vector<std::string> list_ublk_devices(const std::string& owner);
-// Takes all of them away, their server being dead: requests that wait for it fail. Throws std::system_error.
-void release_ublk_devices(const std::string& owner);
+// By DeviceLabel::owner.
+std::vector<FoundDevice> list_ublk_devices(const std::string& owner);
+// Takes the device away, its server being dead: requests that wait for it fail. No error when there is none.
+// Throws std::system_error.
+void release_ublk_device(const DeviceLabel& label);
 
 }  // namespace obd

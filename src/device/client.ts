@@ -1,14 +1,14 @@
-// Starts the device server process and speaks for it: devices and layers as objects, errors as errors.
-import { spawn, type ChildProcess } from 'node:child_process';
+// Starts the device server process and speaks for it: devices and layers as objects, errors as errors. When
+// the server dies, a new one takes its devices over where the kernel lets it, and calls without an answer
+// are made again.
 import { mkdir } from 'node:fs/promises';
-import type { Socket } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import type { DeviceKind } from '../native/device.js';
 import type { HostConfigs } from '../registry/index.js';
-import { Channel } from './channel.js';
 import { releaseDevices } from './leftovers.js';
 import { chooseDevice } from './probe.js';
 import type { EventName, Message, Method, ServerConfig, ServerMethods } from './protocol.js';
+import { ServedState } from './served-state.js';
+import { ServerProcess } from './server-process.js';
 import type { AttachOptions, CommittedLayer, CommitOptions, Device, DeviceError, DeviceServer, DeviceStats, FrozenLayer } from './types.js';
 
 export interface DeviceServerOptions {
@@ -28,14 +28,20 @@ export class DeviceServerError extends Error {
 }
 
 interface Pending {
+	readonly method: Method;
+	readonly params: unknown;
 	readonly resolve: (result: unknown) => void;
 	readonly reject: (error: Error) => void;
 }
 
-/** Bytes of the server's stderr kept for the message when it dies. */
-const stderrTail = 4096;
 /** After this a server that was told to end is killed. */
 const closeDeadlineMs = 15_000;
+/** A server that dies more often than this many times in the period is not replaced any more. */
+const maxRestarts = 5;
+const restartPeriodMs = 60_000;
+
+/** The number of the one call that is not made again. */
+const recoverCall = -1;
 
 /** Starts a device server. Its devices, mounts included, go away with it or with this process, whatever ends first. */
 export async function startDeviceServer(options: DeviceServerOptions): Promise<DeviceServer> {
@@ -47,57 +53,47 @@ export async function startDeviceServer(options: DeviceServerOptions): Promise<D
 
 class Client implements DeviceServer {
 	readonly ready: Promise<void>;
-	readonly #child: ChildProcess;
-	readonly #socket: Socket;
-	readonly #channel: Channel;
-	readonly #directory: string;
+	readonly #config: ServerConfig;
+	readonly #state = new ServedState();
 	readonly #pending = new Map<number, Pending>();
 	readonly #listeners = new Set<(error: DeviceError) => void>();
-	readonly #ended: Promise<void>;
+	#process: ServerProcess;
+	/** False until the present server has taken over what there was: calls wait. */
+	#live = false;
+	#wasLive = false;
+	#restarts: number[] = [];
+	/** Settles when a server has ended that is not replaced. */
+	readonly #over: Promise<void>;
 	#calls = 0;
-	#stderr = '';
+	#names = 0;
 	#failure: DeviceServerError | undefined;
 	#closing: Promise<void> | undefined;
-	#becomeReady: Pending = { resolve: () => undefined, reject: () => undefined };
+	#becomeReady: { resolve: () => void; reject: (error: Error) => void } = { resolve: () => undefined, reject: () => undefined };
+	#becomeOver: () => void = () => undefined;
 
 	constructor({ root, instanceDir, hosts = {} }: DeviceServerOptions, kind: DeviceKind) {
-		this.#directory = instanceDir;
-		const config: ServerConfig = { root, directory: instanceDir, kind, hosts };
-		const main = fileURLToPath(new URL('./server-main.js', import.meta.url));
-		// A session of its own: signals of the terminal reach the builder alone.
-		this.#child = spawn(process.execPath, [main, JSON.stringify(config)], { detached: true, stdio: ['ignore', 'ignore', 'pipe', 'pipe'], cwd: '/' });
-		this.#socket = this.#child.stdio[3] as Socket;
-		this.#channel = new Channel(this.#socket, (message) => this.#onMessage(message), () => undefined);
-		this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-			this.#stderr = (this.#stderr + text).slice(-stderrTail);
-		});
-		this.#ended = new Promise((resolve) => {
-			this.#child.once('error', (error) => resolve(this.#onEnd(`could not be started: ${error.message}`)));
-			this.#child.once('close', (code, signal) => resolve(this.#onEnd(signal ? `was killed by ${signal}` : `ended with code ${code}`)));
-		});
+		this.#config = { root, directory: instanceDir, kind, hosts };
 		this.ready = new Promise((resolve, reject) => {
-			this.#becomeReady = { resolve: () => resolve(), reject };
+			this.#becomeReady = { resolve, reject };
 		});
+		this.#over = new Promise((resolve) => {
+			this.#becomeOver = resolve;
+		});
+		this.#process = this.#start();
 	}
 
-	async attach(options: AttachOptions): Promise<Device> {
-		const { id, path, size } = await this.#call('attach', options);
-		let detached = false;
-		return {
-			id,
-			path,
-			size,
-			seal: async ({ ifWrites } = {}) => {
-				const { layer } = await this.#call('seal', { device: id, ...(ifWrites !== undefined && { ifWrites }) });
-				return layer === undefined ? undefined : this.#frozenLayer(layer);
-			},
-			stats: (): Promise<DeviceStats> => this.#call('stats', { device: id }),
-			detach: async () => {
-				if (detached) return;
-				await this.#call('detach', { device: id });
-				detached = true;
-			},
-		};
+	async attach({ lowers, writable, virtualSize }: AttachOptions): Promise<Device> {
+		const id = this.#newName();
+		const top = writable ? this.#newName() : undefined;
+		this.#state.attaching(id, lowers, top);
+		try {
+			const { path, size } = await this.#call('attach', { device: id, lowers, ...(top !== undefined && { top }), ...(virtualSize !== undefined && { virtualSize }) });
+			this.#state.attached(id);
+			return this.#device(id, path, size);
+		} catch (error) {
+			await this.#forget(this.#state.detached(id));
+			throw error;
+		}
 	}
 
 	onError(listener: (error: DeviceError) => void): () => void {
@@ -115,38 +111,90 @@ class Client implements DeviceServer {
 	}
 
 	async #close(): Promise<void> {
-		this.#ref(true);
-		const timer = setTimeout(() => this.#child.kill('SIGKILL'), closeDeadlineMs);
+		this.#process.ref(true);
+		const timer = setTimeout(() => this.#process.kill(), closeDeadlineMs);
 		await this.#call('close', null).catch(() => undefined); // it may have ended before
-		this.#socket.end();
-		await this.#ended;
+		this.#process.hangUp();
+		await this.#over;
 		clearTimeout(timer);
 	}
 
-	#frozenLayer(id: string): FrozenLayer {
+	#device(id: string, path: string, size: number): Device {
+		let detached = false;
 		return {
 			id,
-			commit: (options: CommitOptions): Promise<CommittedLayer> => this.#call('commit', { ...options, layer: id }),
-			release: async () => void (await this.#call('release', { layer: id })),
+			path,
+			size,
+			seal: async ({ ifWrites } = {}) => {
+				const next = this.#newName();
+				this.#state.sealing(id, next);
+				try {
+					const { layer } = await this.#call('seal', { device: id, next, ...(ifWrites !== undefined && { ifWrites }) });
+					this.#state.sealed(id, next, layer !== undefined);
+					return layer === undefined ? undefined : this.#frozenLayer(layer);
+				} catch (error) {
+					this.#state.sealed(id, next, false);
+					throw error;
+				}
+			},
+			stats: (): Promise<DeviceStats> => this.#call('stats', { device: id }),
+			detach: async () => {
+				if (detached) return;
+				await this.#call('detach', { device: id });
+				detached = true;
+				await this.#forget(this.#state.detached(id));
+			},
 		};
+	}
+
+	#frozenLayer(id: string): FrozenLayer {
+		let released = false;
+		return {
+			id,
+			commit: (options: CommitOptions): Promise<CommittedLayer> =>
+				released ? Promise.reject(new Error(`frozen layer ${id} was released`)) : this.#call('commit', { ...options, layer: id }),
+			release: async () => {
+				released = true;
+				await this.#forget(this.#state.released(id));
+			},
+		};
+	}
+
+	/** Frozen layers that no device stands on, and nobody else needs. */
+	async #forget(layers: readonly string[]): Promise<void> {
+		await Promise.all(layers.map((layer) => this.#call('release', { layer })));
+	}
+
+	/** Of devices and writable layers, unique in this instance whatever server there is. */
+	#newName(): string {
+		return String(this.#names++);
 	}
 
 	#call<M extends Method>(method: M, params: ServerMethods[M]['params']): Promise<ServerMethods[M]['result']> {
 		if (this.#failure) return Promise.reject(this.#failure);
 		const call = this.#calls++;
 		return new Promise((resolve, reject) => {
-			this.#pending.set(call, { resolve: resolve as (result: unknown) => void, reject });
-			this.#ref(true);
-			this.#channel.send({ call, method, params });
+			this.#pending.set(call, { method, params, resolve: resolve as (result: unknown) => void, reject });
+			this.#process.ref(true);
+			if (this.#live) this.#process.send({ call, method, params });
 		});
+	}
+
+	#start(): ServerProcess {
+		return new ServerProcess(
+			this.#config,
+			(message) => this.#onMessage(message),
+			(how) => void this.#onEnd(how),
+		);
 	}
 
 	#onMessage(message: Message): void {
 		if ('event' in message) return this.#onEvent(message.event, message.data);
 		if (!('reply' in message)) return;
+		if (message.reply === recoverCall) return this.#becomeLive();
 		const pending = this.#pending.get(message.reply);
 		this.#pending.delete(message.reply);
-		if (this.#pending.size === 0 && !this.#closing) this.#ref(false);
+		if (this.#pending.size === 0 && !this.#closing) this.#process.ref(false);
 		if (message.error === undefined) return pending?.resolve(message.result);
 		const { message: text, code } = message.error;
 		pending?.reject(Object.assign(new Error(text), code !== undefined && { code }));
@@ -154,31 +202,47 @@ class Client implements DeviceServer {
 
 	#onEvent(event: EventName, data: unknown): void {
 		if (event === 'ready') {
-			this.#becomeReady.resolve(undefined);
-			this.#ref(false);
+			if (this.#restarts.length === 0) return this.#becomeLive();
+			const params: ServerMethods['recover']['params'] = { ...this.#state.snapshot(), generation: this.#restarts.length };
+			this.#process.send({ call: recoverCall, method: 'recover', params });
 		} else {
 			for (const listener of this.#listeners) listener(data as DeviceError);
 		}
 	}
 
-	/** The process waits for the server only while it waits for an answer. */
-	#ref(wanted: boolean): void {
-		const stderr = this.#child.stderr as Socket | null;
-		for (const handle of [this.#child, this.#socket, stderr]) {
-			if (wanted) handle?.ref();
-			else handle?.unref();
-		}
+	/** The server can be called: whatever has no answer is asked, for the first time or again. */
+	#becomeLive(): void {
+		this.#live = true;
+		this.#wasLive = true;
+		this.#becomeReady.resolve();
+		for (const [call, { method, params }] of this.#pending) this.#process.send({ call, method, params });
+		if (this.#pending.size === 0) this.#process.ref(false);
 	}
 
-	/** Whatever the server had is released here when it could not do it itself. */
 	async #onEnd(how: string): Promise<void> {
-		const detail = this.#stderr.trim();
-		this.#failure = new DeviceServerError(`the device server ${how}${detail === '' ? '' : `:\n${detail}`}`);
+		this.#live = false;
+		const reason = `the device server ${how}`;
+		if (this.#mayRestart()) {
+			process.emitWarning(`${reason}; its devices are taken over by a new one`, 'DeviceServerWarning');
+			this.#restarts.push(performance.now());
+			this.#process = this.#start();
+			return;
+		}
+		// Whatever the server had is released here when it could not do it itself.
+		this.#failure = new DeviceServerError(reason);
 		const pending = [...this.#pending.values(), this.#becomeReady];
 		this.#pending.clear();
-		await releaseDevices(this.#directory).catch((error: unknown) => {
-			this.#failure = new DeviceServerError(`${this.#failure?.message ?? ''}; what it left could not be released`, { cause: error });
+		await releaseDevices(this.#config.directory).catch((error: unknown) => {
+			this.#failure = new DeviceServerError(`${reason}; what it left could not be released`, { cause: error });
 		});
 		for (const { reject } of pending) reject(this.#failure);
+		this.#becomeOver();
+	}
+
+	#mayRestart(): boolean {
+		// The kernel fails the requests of a fuse device as soon as its server is gone.
+		if (this.#closing || !this.#wasLive || this.#config.kind === 'fuse') return false;
+		const lately = this.#restarts.filter((time) => performance.now() - time < restartPeriodMs);
+		return lately.length < maxRestarts;
 	}
 }

@@ -38,9 +38,10 @@ export async function releaseDevices(directory: string): Promise<void> {
 	const resolved = path.resolve(directory);
 	const label = instanceLabel(resolved);
 	const loops = (await listLoopDevices()).filter((loop) => loop.label.startsWith(`${label}/`));
-	const mounted = await mountsOf([...loops.map((loop) => `/dev/loop${loop.number}`), ...(await deviceAddon().listServed(label))]);
+	const served = await deviceAddon().listServed(label);
+	const mounted = await mountsOf([...loops.map((loop) => `/dev/loop${loop.number}`), ...served.map((device) => device.path)]);
 	// Before the mounts: as long as the kernel waits for a new server, so does every unmount.
-	await deviceAddon().releaseServed(label, layersDirectory(resolved));
+	await Promise.all(served.map(({ number }) => deviceAddon().releaseServed(`${label}/${number}`, layersDirectory(resolved))));
 	await unmountAll((await readMounts()).filter((mount) => isBelow(resolved, mount.mountPoint)));
 	await unmountAll(mounted.filter((mount) => !isBelow(resolved, mount.mountPoint)));
 	await Promise.all(loops.map((loop) => clearLoopDevice(loop.number)));

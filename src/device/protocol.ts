@@ -2,17 +2,28 @@
 // the server.
 import type { DeviceKind } from '../native/device.js';
 import type { HostConfigs } from '../registry/index.js';
+import type { ServedSnapshot } from './served-state.js';
 import type { CommittedLayer, CommitOptions, DeviceError, DeviceStats, LowerLayer } from './types.js';
 
-/** The methods of the server: parameter and result. */
+/**
+ * The methods of the server: parameter and result. The builder names devices and writable layers, so that a
+ * call can be made again when the server has died over it.
+ */
 export interface ServerMethods {
-	attach: { params: { lowers: readonly LowerLayer[]; writable: boolean; virtualSize?: number }; result: { id: string; path: string; size: number } };
-	seal: { params: { device: string; ifWrites?: number }; result: { layer?: string } };
+	/** `top`: the writable layer to make. */
+	attach: { params: { device: string; lowers: readonly LowerLayer[]; top?: string; virtualSize?: number }; result: { path: string; size: number } };
+	/** `next`: the writable layer to make. The result is the one that was frozen. */
+	seal: { params: { device: string; next: string; ifWrites?: number }; result: { layer?: string } };
 	stats: { params: { device: string }; result: DeviceStats };
 	detach: { params: { device: string }; result: null };
 	commit: { params: CommitOptions & { layer: string }; result: CommittedLayer };
 	release: { params: { layer: string }; result: null };
 	fetched: { params: null; result: Readonly<Record<string, number>> };
+	/**
+	 * The first call to a server that replaces one which died: takes the devices back. One that cannot be had
+	 * any more is taken away, and calls for it fail with the reason. `generation` counts the servers.
+	 */
+	recover: { params: ServedSnapshot & { generation: number }; result: null };
 	close: { params: null; result: null };
 }
 export type Method = keyof ServerMethods;

@@ -1,11 +1,12 @@
 // What the device server process does with the builder's calls: layers and devices by name on top of the
 // native numbers, and the working files of writable layers.
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { deviceAddon, type DeviceFault, type DeviceKind, type WritableFiles } from '../native/device.js';
 import { answerFetch, type BlobFetcher } from './fetcher.js';
 import { instanceLabel, layersDirectory, mountsOf, unmountDevices } from './leftovers.js';
 import type { Method, ServerConfig, ServerMethods } from './protocol.js';
+import type { DeviceState, LayerState } from './served-state.js';
 import type { DeviceError, LowerLayer } from './types.js';
 
 interface ServedDevice {
@@ -13,29 +14,32 @@ interface ServedDevice {
 	readonly path: string;
 	/** Layers whose bytes come from registries. */
 	readonly remoteDigests: readonly string[];
-	/** Of the writable layer on top. */
-	files: WritableFiles | undefined;
-}
-
-interface ServedLayer {
-	readonly number: number;
-	readonly files: WritableFiles;
+	/** The writable layer on top. */
+	top: string | undefined;
+	/** The one that the last seal froze. */
+	frozen?: string;
 }
 
 type Handlers = { readonly [M in Method]: (params: ServerMethods[M]['params']) => Promise<ServerMethods[M]['result']> };
 
+/** FORMATS.md 2.4: what a writable layer's index file begins with, bytes. */
+const lsmtHeaderSize = 4096;
+/** The write counters of a device under one server and the next never meet. */
+const writesOfGeneration = 2 ** 40;
 /** Mounts of a device that was just unmounted lazily may last until a dying container is gone. */
 const closePatienceMs = 10_000;
 
 export class Server {
 	readonly #devices = new Map<string, ServedDevice>();
-	readonly #frozen = new Map<string, ServedLayer>();
+	/** Devices that could not be taken over, and why. */
+	readonly #lost = new Map<string, string>();
+	/** Native numbers of the frozen layers. */
+	readonly #frozen = new Map<string, number>();
 	readonly #filesDir: string;
 	readonly #cacheDir: string;
 	readonly #label: string;
 	readonly #kind: DeviceKind;
 	readonly #closing = new AbortController();
-	#fileCount = 0;
 
 	private constructor(config: ServerConfig) {
 		this.#filesDir = layersDirectory(config.directory);
@@ -56,28 +60,26 @@ export class Server {
 	}
 
 	readonly handlers: Handlers = {
-		attach: async ({ lowers, writable, virtualSize }) => {
+		attach: async ({ device: id, lowers, top, virtualSize }) => {
 			const opened = await this.#openAll(lowers);
-			const files = writable ? this.#newFiles() : undefined;
 			try {
-				const label = `${this.#label}/${this.#fileCount++}`;
-				const device = await deviceAddon().attachDevice(this.#kind, opened.map((layer) => layer.number), files, virtualSize ?? 0, label, this.#filesDir);
-				const id = String(device.id);
-				const remoteDigests = lowers.flatMap((lower) => (lower.kind === 'remote' ? [lower.digest] : []));
-				this.#devices.set(id, { number: device.id, path: device.path, files, remoteDigests });
-				return { id, path: device.path, size: device.size };
+				const device = await deviceAddon().attachDevice(this.#kind, numbersOf(opened), top === undefined ? undefined : this.#files(top), virtualSize ?? 0, `${this.#label}/${id}`, this.#filesDir);
+				this.#devices.set(id, { number: device.id, path: device.path, top, remoteDigests: remoteDigests(lowers) });
+				return { path: device.path, size: device.size };
 			} finally {
 				for (const layer of opened) layer.close();
 			}
 		},
-		seal: async ({ device: id, ifWrites }) => {
+		seal: async ({ device: id, next, ifWrites }) => {
 			const device = this.#device(id);
-			const next = this.#newFiles();
-			const number = await deviceAddon().sealDevice(device.number, next, ifWrites);
-			if (number === undefined || device.files === undefined) return {};
-			const layer = String(number);
-			this.#frozen.set(layer, { number, files: device.files });
-			device.files = next;
+			// Asked again: it was done just before the last server died.
+			if (device.top === next && device.frozen !== undefined) return { layer: device.frozen };
+			const number = await deviceAddon().sealDevice(device.number, this.#files(next), ifWrites);
+			if (number === undefined || device.top === undefined) return {};
+			const layer = device.top;
+			this.#frozen.set(layer, number);
+			device.frozen = layer;
+			device.top = next;
 			return { layer };
 		},
 		stats: ({ device: id }) => {
@@ -91,24 +93,93 @@ export class Server {
 			if (!device) return null;
 			if (!(await deviceAddon().detachDevice(device.number))) throw await busy(device.path);
 			this.#devices.delete(id);
-			await removeFiles(device.files);
+			if (device.top !== undefined) await this.#removeFiles(device.top);
 			return null;
 		},
-		commit: ({ layer, path: target, uuid, parentUuid }) => deviceAddon().commitLayer(this.#layer(layer).number, target, uuid, parentUuid),
-		release: async ({ layer: id }) => {
-			const layer = this.#frozen.get(id);
-			if (!layer) return null;
-			this.#frozen.delete(id);
-			deviceAddon().closeLayer(layer.number);
-			await removeFiles(layer.files); // devices that stand on it have the files open
+		commit: ({ layer, path: target, uuid, parentUuid }) => deviceAddon().commitLayer(this.#layer(layer), target, uuid, parentUuid),
+		release: async ({ layer }) => {
+			const number = this.#frozen.get(layer);
+			if (number === undefined) return null;
+			this.#frozen.delete(layer);
+			deviceAddon().closeLayer(number);
+			await this.#removeFiles(layer);
 			return null;
 		},
 		fetched: () => Promise.resolve(deviceAddon().fetchedBytes()),
+		recover: async ({ devices, layers, generation }) => {
+			await this.#releaseUnknown(devices);
+			await this.#removeUnknownFiles(devices, layers);
+			for (const { id, lowers } of layers) await this.#openFrozen(id, lowers).catch(() => undefined); // who needs it says so
+			await Promise.all(devices.map((device) => this.#takeOver(device, generation)));
+			return null;
+		},
 		close: async () => {
 			await this.#closeDevices();
 			return null;
 		},
 	};
+
+	/** What the kernel has of attaches that never got an answer: they will be made again. */
+	async #releaseUnknown(devices: readonly DeviceState[]): Promise<void> {
+		const known = new Set(devices.map(({ id }) => Number(id)));
+		for (const { number } of await deviceAddon().listServed(this.#label)) {
+			if (!known.has(number)) await deviceAddon().releaseServed(`${this.#label}/${number}`, this.#filesDir);
+		}
+	}
+
+	async #removeUnknownFiles(devices: readonly DeviceState[], layers: readonly LayerState[]): Promise<void> {
+		const known = new Set([...layers.map(({ id }) => id), ...devices.flatMap(({ id, top, sealing }) => [id, top, ...sealing])]);
+		const names = await readdir(this.#filesDir);
+		await Promise.all(names.filter((name) => !known.has(path.parse(name).name)).map((name) => rm(path.join(this.#filesDir, name), { force: true })));
+	}
+
+	async #takeOver(state: DeviceState, generation: number): Promise<void> {
+		const { id } = state;
+		try {
+			const { lowers, top, frozen } = await this.#finishSeals(state);
+			const opened = await this.#openAll(lowers);
+			try {
+				const files = top === undefined ? undefined : this.#files(top);
+				const device = await deviceAddon().takeOverDevice(this.#kind, numbersOf(opened), files, `${this.#label}/${id}`, this.#filesDir, generation * writesOfGeneration);
+				if (!device) throw new Error('the kernel does not have it any more');
+				this.#devices.set(id, { number: device.id, path: device.path, top, remoteDigests: remoteDigests(lowers), ...(frozen !== undefined && { frozen }) });
+			} finally {
+				for (const layer of opened) layer.close();
+			}
+		} catch (error) {
+			// Better an I/O error for its users than an endless wait.
+			const failure = error instanceof Error ? error.message : String(error);
+			const released = await deviceAddon().releaseServed(`${this.#label}/${id}`, this.#filesDir).then(() => '', String);
+			this.#lost.set(id, `device ${id} was lost when its device server died: ${failure}${released === '' ? '' : `; ${released}`}`);
+		}
+	}
+
+	/**
+	 * Which of the seals that were under way were done: the server writes to a new layer only after it has
+	 * frozen the one below. A seal whose new layer has nothing in it yet may be done again.
+	 */
+	async #finishSeals({ id, lowers, top, sealing }: DeviceState): Promise<{ lowers: readonly LowerLayer[]; top: string | undefined; frozen?: string }> {
+		const written = await Promise.all(sealing.map((name) => hasRecords(this.#files(name))));
+		const done = sealing.slice(0, written.lastIndexOf(true) + 1);
+		await Promise.all(sealing.slice(done.length).map((name) => this.#removeFiles(name)));
+		let present: { lowers: readonly LowerLayer[]; top: string | undefined; frozen?: string } = { lowers, top };
+		for (const next of done) {
+			const frozen = present.top;
+			if (frozen === undefined) throw new Error(`device ${id} is read-only and was sealed`);
+			await this.#openFrozen(frozen, present.lowers);
+			present = { lowers: [...present.lowers, { kind: 'frozen', id: frozen }], top: next, frozen };
+		}
+		return present;
+	}
+
+	async #openFrozen(id: string, lowers: readonly LowerLayer[]): Promise<void> {
+		const opened = await this.#openAll(lowers);
+		try {
+			this.#frozen.set(id, await deviceAddon().openFrozenLayer(this.#files(id), numbersOf(opened)));
+		} finally {
+			for (const layer of opened) layer.close();
+		}
+	}
 
 	/** Unmounts what is mounted from the devices and detaches them, for as long as that may reasonably take. */
 	async #closeDevices(): Promise<void> {
@@ -134,7 +205,7 @@ export class Server {
 	}
 
 	async #open(lower: LowerLayer): Promise<{ number: number; close: () => void }> {
-		if (lower.kind === 'frozen') return { number: this.#layer(lower.id).number, close: () => undefined };
+		if (lower.kind === 'frozen') return { number: this.#layer(lower.id), close: () => undefined };
 		const number =
 			lower.kind === 'blob'
 				? await deviceAddon().openLayerFile(lower.digest, lower.path)
@@ -142,21 +213,27 @@ export class Server {
 		return { number, close: () => deviceAddon().closeLayer(number) };
 	}
 
-	#newFiles(): WritableFiles {
-		const base = path.join(this.#filesDir, String(this.#fileCount++));
+	/** Of the writable layer with this name. */
+	#files(name: string): WritableFiles {
+		const base = path.join(this.#filesDir, name);
 		return { data: `${base}.data`, index: `${base}.index` };
+	}
+
+	async #removeFiles(name: string): Promise<void> {
+		const { data, index } = this.#files(name);
+		await Promise.all([rm(data, { force: true }), rm(index, { force: true })]);
 	}
 
 	#device(id: string): ServedDevice {
 		const device = this.#devices.get(id);
-		if (!device) throw new Error(`device ${id} is not attached`);
+		if (!device) throw new Error(this.#lost.get(id) ?? `device ${id} is not attached`);
 		return device;
 	}
 
-	#layer(id: string): ServedLayer {
-		const layer = this.#frozen.get(id);
-		if (!layer) throw new Error(`frozen layer ${id} was released`);
-		return layer;
+	#layer(id: string): number {
+		const number = this.#frozen.get(id);
+		if (number === undefined) throw new Error(`frozen layer ${id} was released`);
+		return number;
 	}
 
 	#describe({ device: number, ...fault }: DeviceFault): DeviceError {
@@ -171,7 +248,16 @@ async function busy(devicePath: string): Promise<Error> {
 	return Object.assign(new Error(`${devicePath} cannot be detached: it is ${where}`), { code: 'EBUSY' });
 }
 
-async function removeFiles(files: WritableFiles | undefined): Promise<void> {
-	if (!files) return;
-	await Promise.all([rm(files.data, { force: true }), rm(files.index, { force: true })]);
+function numbersOf(layers: readonly { readonly number: number }[]): number[] {
+	return layers.map(({ number }) => number);
+}
+
+function remoteDigests(lowers: readonly LowerLayer[]): string[] {
+	return lowers.flatMap((lower) => (lower.kind === 'remote' ? [lower.digest] : []));
+}
+
+/** Whether anything was written to a writable layer. */
+async function hasRecords(files: WritableFiles): Promise<boolean> {
+	const size = await stat(files.index).then(({ size }) => size, () => 0);
+	return size > lsmtHeaderSize;
 }

@@ -41,6 +41,13 @@ interface DeviceAddon {
 	openRemoteLayer(digest: string, size: number, source: string, cacheDir: string): Promise<number>;
 	closeLayer(layer: number): void;
 	attachDevice(kind: DeviceKind, lowers: readonly number[], writable: WritableFiles | undefined, virtualSize: number, label: string, directory: string): Promise<{ id: number; path: string; size: number }>;
+	/**
+	 * Serves on where a server that died has left a ublk or TCMU device. `writable` has the files it left; the
+	 * write counter starts at `firstWrite`. Undefined when the kernel has no such device.
+	 */
+	takeOverDevice(kind: DeviceKind, lowers: readonly number[], writable: WritableFiles | undefined, label: string, directory: string, firstWrite: number): Promise<{ id: number; path: string } | undefined>;
+	/** Opens a layer that a server which died has frozen, on these lowers. */
+	openFrozenLayer(files: WritableFiles, lowers: readonly number[]): Promise<number>;
 	sealDevice(device: number, next: WritableFiles, ifWrites: number | undefined): Promise<number | undefined>;
 	detachDevice(device: number): Promise<boolean>;
 	commitLayer(layer: number, path: string, uuid: string, parentUuid: string | undefined): Promise<{ digest: string; size: number; segments: number; dataBytes: number }>;
@@ -50,10 +57,10 @@ interface DeviceAddon {
 	failFetch(id: number, reason: string): void;
 	/** Fails with what ublk lacks on this host. */
 	checkUblk(): Promise<void>;
-	/** Nodes of the ublk and TCMU devices with this instance's label. */
-	listServed(label: string): Promise<string[]>;
-	/** Takes these away, their server being dead: what waits for it fails. `directory` as at the attach. */
-	releaseServed(label: string, directory: string): Promise<void>;
+	/** The ublk and TCMU devices with this instance's label; `path` is empty for one that is half made. */
+	listServed(label: string): Promise<{ number: number; path: string }[]>;
+	/** Takes the device with this label away, its server being dead: what waits for it fails. `directory` as at the attach. */
+	releaseServed(deviceLabel: string, directory: string): Promise<void>;
 }
 
 export const deviceAddon = (): DeviceAddon => nativeAddon() as DeviceAddon;

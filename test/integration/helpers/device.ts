@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { buildMountOptions, startDeviceServer, type Device, type DeviceServer, type FrozenLayer, type LowerLayer } from '../../../src/device/index.js';
+import { buildMountOptions, startDeviceServer, type Device, type DeviceKind, type DeviceServer, type FrozenLayer, type LowerLayer } from '../../../src/device/index.js';
 import { instanceLabel } from '../../../src/device/leftovers.js';
 import { listLoopDevices, mount, readMounts, syncfs, umount } from '../../../src/native/system.js';
 
@@ -19,11 +19,13 @@ export interface Place {
 	readonly instanceDir: string;
 	/** An existing, empty directory. */
 	readonly mountPoint: string;
+	/** The device server of the tests. */
+	readonly deviceKind: DeviceKind;
 }
 
-export async function makePlace(): Promise<Place> {
+export async function makePlace(deviceKind: DeviceKind = 'fuse'): Promise<Place> {
 	const root = await mkdtemp(path.join(tmpdir(), 'obd-device-'));
-	const place = { root, instanceDir: path.join(root, 'run', 'test'), mountPoint: path.join(root, 'mnt') };
+	const place = { root, instanceDir: path.join(root, 'run', 'test'), mountPoint: path.join(root, 'mnt'), deviceKind };
 	await mkdir(place.mountPoint);
 	await mkdir(place.instanceDir, { recursive: true });
 	return place;

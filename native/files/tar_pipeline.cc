@@ -12,13 +12,13 @@ namespace {
 constexpr size_t kInLimit = 8 << 20;   // bytes given but not yet decompressed
 constexpr size_t kTarLimit = 8 << 20;  // bytes decompressed but not yet unpacked
 
-// Counts and hashes what passes.
+// Counts and hashes what passes; with `wanted` false, when it is looked at, it only counts.
 class HashedSource : public ByteSource {
  public:
-  explicit HashedSource(ByteSource& source) : source_(source) {}
+  HashedSource(ByteSource& source, const bool& wanted) : source_(source), wanted_(wanted) {}
   std::string_view next() override {
     std::string_view chunk = source_.next();
-    hash_.update(chunk);
+    if (wanted_) hash_.update(chunk);
     size_ += chunk.size();
     return chunk;
   }
@@ -27,6 +27,7 @@ class HashedSource : public ByteSource {
 
  private:
   ByteSource& source_;
+  const bool& wanted_;
   Sha256 hash_;
   uint64_t size_ = 0;
 };
@@ -52,8 +53,11 @@ void TarPipeline::join() {
 
 void TarPipeline::run_decompress() {
   try {
-    HashedSource source(in_);
-    decompress(source, [this](std::string_view bytes) { tar_.push(bytes); });
+    const bool always = true;
+    HashedSource source(in_, always);
+    Decompressor decompressor(source);
+    compressed_ = decompressor.compressed();
+    decompressor.run([this](std::string_view bytes) { tar_.push(bytes); });
     result_.digest = source.digest();
     result_.size = source.size();
     tar_.close();
@@ -65,12 +69,12 @@ void TarPipeline::run_decompress() {
 
 void TarPipeline::run_unpack() {
   try {
-    HashedSource source(tar_);
+    HashedSource source(tar_, compressed_);
     TarReader reader(source);
     Unpacker unpacker(root_, options_, *task_);
     unpacker.run(reader);
     reader.drain();
-    result_.diff_id = source.digest();
+    result_.diff_id = compressed_ ? source.digest() : result_.digest;
     result_.entries = unpacker.entries();
   } catch (...) {
     failure_ = std::current_exception();
@@ -101,7 +105,7 @@ bool is_archive(int fd) {
   try {
     FileSource file(fd, "");
     // A pax header may come first: look at enough for the header proper.
-    decompress(file, [&](std::string_view bytes) {
+    Decompressor(file).run([&](std::string_view bytes) {
       head += bytes;
       if (head.size() >= (4 << 20)) throw Enough{};
     });

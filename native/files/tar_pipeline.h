@@ -46,6 +46,7 @@ class TarPipeline {
   UnpackOptions options_;
   std::shared_ptr<Task> task_;
   ByteQueue in_, tar_;
+  bool compressed_ = false;  // known before the first bytes are in `tar_`
   UnpackResult result_;
   std::exception_ptr failure_;  // of the unpacking thread, which sees every failure
   std::thread decompressing_, unpacking_;

@@ -44,9 +44,9 @@ say 'base image: debootstrap minbase, as an ordinary gzip OCI image'
 "${sudo[@]}" node dist/test/helpers/base-image.js --work "$work" --ref "$registry/debian:minbase"
 
 say 'obd-build testdata/quickstart'
-"${sudo[@]}" node dist/src/cli/obd-build.js --root "$work/store" --build-arg "BASE=$registry/debian:minbase" \
+"${sudo[@]}" node dist/bundle/bin/obd-build.cjs --root "$work/store" --build-arg "BASE=$registry/debian:minbase" \
   --tag "$registry/hello:latest" --push --metadata-file "$work/metadata.json" testdata/quickstart
 
 say "obd-image run $registry/hello:latest (from the registry, with an empty cache)"
 "${sudo[@]}" rm -rf "$work/run-store"
-"${sudo[@]}" node dist/src/cli/obd-image.js --root "$work/run-store" run "$registry/hello:latest"
+"${sudo[@]}" node dist/bundle/bin/obd-image.js --root "$work/run-store" run "$registry/hello:latest"

@@ -6,6 +6,7 @@
 #include "addon.h"
 #include "files/checksum.h"
 #include "files/file_actions.h"
+#include "files/fs_error.h"
 #include "files/go_path.h"
 #include "files/root_ops.h"
 
@@ -237,7 +238,13 @@ Napi::Value root_stat(const Napi::CallbackInfo& info) {
 Napi::Value root_resolve(const Napi::CallbackInfo& info) {
   const std::string root = text(info[0]), path = text(info[1]);
   return run_job<std::string>(
-      info.Env(), [=] { return join_path(root, Root(root).resolve(path)); },
+      info.Env(),
+      [=] {
+        const Root dir(root);
+        const std::string resolved = dir.resolve(path);
+        if (!dir.try_open_resolved(resolved, O_PATH | O_NOFOLLOW)) throw_path("lstat", path);
+        return join_path(root, resolved);
+      },
       [](Napi::Env env, std::string& resolved) { return Napi::String::New(env, resolved); });
 }
 

@@ -37,7 +37,7 @@ interface Addon {
 
 const addon = (): Addon => nativeAddon() as Addon;
 
-/** Counters of running file work, to be read whenever a progress display wants them. */
+/** Counters of file work, to be read whenever a progress display wants them. Calls that share one are cancelled together. */
 export class FileProgress {
 	/** @internal */
 	readonly task: TaskHandle = addon().filesTaskNew();
@@ -355,7 +355,7 @@ export function statInRoot(root: string, path: string, options: { readonly follo
 	return addon().filesStat(root, path, options.follow ?? false);
 }
 
-/** The path on this machine of a path in a root, all symlinks resolved inside it; what does not exist is taken as it is. */
+/** The path on this machine of a path in a root, all symlinks resolved inside it. Fails with ENOENT when it does not exist. */
 export function resolveInRoot(root: string, path: string): Promise<string> {
 	return addon().filesResolve(root, path);
 }

@@ -204,7 +204,8 @@ test('a root is looked at without leaving it', async (t) => {
 	t.is(typeof etc.mtimeNs, 'bigint');
 	t.deepEqual((await readDirInRoot(s.at('root'), '/abs')).map((entry) => entry.path), ['group', 'passwd']);
 	t.deepEqual((await readDirInRoot(s.at('root'), '/etc', 'pass*')).map((entry) => entry.path), ['passwd']);
-	t.is(await resolveInRoot(s.at('root'), '/abs/../abs/x'), s.at('root/etc/x'));
+	t.is(await resolveInRoot(s.at('root'), '/abs/../abs/group'), s.at('root/etc/group'));
+	await t.throwsAsync(() => resolveInRoot(s.at('root'), '/abs/none'), { message: 'lstat /abs/none: no such file or directory', code: 'ENOENT' });
 });
 
 test('mount points come and go, trees are removed', async (t) => {

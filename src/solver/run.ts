@@ -37,6 +37,8 @@ export class VertexRun<Session> {
 	readonly reporter: VertexReporter;
 	readonly #abort = new AbortController();
 	readonly #sessions = new Set<Session>();
+	readonly #slow = new Flag();
+	readonly #contents = new Map<number, Promise<string | undefined>>();
 	#identity: Promise<Identity> | undefined;
 	#results: Promise<readonly Result[]> | undefined;
 
@@ -83,6 +85,13 @@ export class VertexRun<Session> {
 		return this.#identity;
 	}
 
+	/** True as soon as it is clear that the identity takes more than a look into the cache; false when it does not. */
+	slow(): Promise<boolean> {
+		const known = (): void => { this.#slow.set(false); };
+		this.identity().then(known, known);
+		return this.#slow.value;
+	}
+
 	async #observe<T>(work: () => Promise<T>): Promise<T> {
 		try {
 			this.#abort.signal.throwIfAborted();
@@ -104,6 +113,7 @@ export class VertexRun<Session> {
 		const { vertex } = this;
 		const mapping = vertex.op.cacheMap(this.#context());
 		mapping.catch(() => undefined); // seen below; an input may fail first
+		this.host.background(this.#readAhead(mapping));
 		const inputs = await this.#identifyInputs(mapping);
 		const map = await mapping;
 		if (map.digest === undefined) return { key: undefined, storeKeys: [] };
@@ -116,6 +126,7 @@ export class VertexRun<Session> {
 			storeKeys.push(byDefinition);
 		}
 		if (map.inputs.some((input) => input.content)) {
+			this.#slow.set(true);
 			const byContent = await this.#contentKey(map.digest, map, inputs);
 			const found = await this.#lookup(byContent);
 			if (found) {
@@ -139,6 +150,7 @@ export class VertexRun<Session> {
 			const [map, { key }] = await Promise.all([mapping, this.host.runOf(edge.vertex).identity()]);
 			if (key !== undefined) return { key, content: undefined };
 			// Only the content can tell what this input is: no need to wait for the other inputs.
+			this.#slow.set(true);
 			const content = this.#content(edge, map, index);
 			contents.push(content);
 			return { key, content: await content };
@@ -153,6 +165,20 @@ export class VertexRun<Session> {
 		}
 	}
 
+	/**
+	 * While one input takes its time, the content of the others is read that have to run anyway: two stages a
+	 * third one copies from are built side by side.
+	 */
+	async #readAhead(mapping: Promise<CacheMap>): Promise<void> {
+		const runs = this.vertex.inputs.map((edge) => this.host.runOf(edge.vertex));
+		if (!(await anyOf(runs.map((run) => run.slow())))) return;
+		this.#slow.set(true);
+		const map = await mapping;
+		await Promise.all(this.vertex.inputs.map(async (edge, i) => {
+			if (map.inputs[i]?.content && !(await runs[i]?.identity())?.cached) await this.#content(edge, map, i);
+		}));
+	}
+
 	async #contentKey(digest: string, map: CacheMap, inputs: readonly InputIdentity[]): Promise<string> {
 		const parts = await Promise.all(this.vertex.inputs.map(async (edge, i) => {
 			const content = inputs[i]?.content ?? (await this.#content(edge, map, i));
@@ -162,7 +188,13 @@ export class VertexRun<Session> {
 	}
 
 	/** Digest of what the op takes from an input; undefined when the whole input counts. */
-	async #content(edge: SolverEdge<Session>, map: CacheMap, index: number): Promise<string | undefined> {
+	#content(edge: SolverEdge<Session>, map: CacheMap, index: number): Promise<string | undefined> {
+		let content = this.#contents.get(index);
+		if (!content) this.#contents.set(index, content = this.#readContent(edge, map, index));
+		return content;
+	}
+
+	async #readContent(edge: SolverEdge<Session>, map: CacheMap, index: number): Promise<string | undefined> {
 		const content = map.inputs[index]?.content;
 		if (!content) return undefined;
 		const results = await this.host.runOf(edge.vertex).results();
@@ -210,6 +242,28 @@ export class VertexRun<Session> {
 		const record: CacheRecord = { key, results: values };
 		await this.host.cache.put(keys, record, this.vertex.name);
 	}
+}
+
+/** A boolean that is decided once, perhaps later. */
+class Flag {
+	readonly value: Promise<boolean>;
+	#resolve: (value: boolean) => void = () => undefined;
+
+	constructor() {
+		this.value = new Promise((resolve) => { this.#resolve = resolve; });
+	}
+
+	/** The first call counts. */
+	set(value: boolean): void {
+		this.#resolve(value);
+	}
+}
+
+/** True as soon as one is true, false when all are false. */
+async function anyOf(values: readonly Promise<boolean>[]): Promise<boolean> {
+	const all = Promise.all(values).then((known) => known.includes(true));
+	const one = values.map(async (value) => (await value) || all);
+	return Promise.race([all, ...one]);
 }
 
 /** Key by definition; undefined when an input has no identity of its own. */

@@ -11,7 +11,16 @@ registry=127.0.0.1:$port
 sudo=()
 [ "$(id -u)" = 0 ] || sudo=(sudo --preserve-env=PATH)
 
-say() { printf '\n== %s\n' "$*"; }
+# Names the part that begins, and remembers how long each one took.
+parts=()
+began=$SECONDS
+part=
+say() {
+  [ -z "$part" ] || parts+=("$(printf '%5d s  %s' $((SECONDS - began)) "$part")")
+  began=$SECONDS
+  part=$*
+  [ -z "$part" ] || printf '\n== %s\n' "$part"
+}
 
 say 'packages'
 .ci/packages build run quickstart
@@ -50,3 +59,7 @@ say 'obd-build testdata/quickstart'
 say "obd-image run $registry/hello:latest (from the registry, with an empty cache)"
 "${sudo[@]}" rm -rf "$work/run-store"
 "${sudo[@]}" node dist/bundle/bin/obd-image.js --root "$work/run-store" run "$registry/hello:latest"
+
+say ''
+printf '\n== where the time went\n'
+printf '%s\n' "${parts[@]}"

@@ -44,6 +44,7 @@ export class Builder {
 	readonly #mountDir: string;
 	#isPrivate = false;
 	#deviceServer: Promise<DeviceServer> | undefined;
+	#builds = 0;
 
 	private constructor(private readonly store: Store, private readonly lease: Lease, instanceDir: string, options: BuilderOptions) {
 		const stores = new Stores(store, lease);
@@ -93,11 +94,22 @@ export class Builder {
 	/** Runs one build. `onStatus` gets its progress; aborting `signal` cancels it with `CanceledError`. */
 	async build(request: BuildRequest, signal: AbortSignal, onStatus: StatusSink): Promise<BuildResult> {
 		const build = new Build(this, request, signal, onStatus);
+		const stop = (): void => { this.#stopFetching(); };
+		signal.addEventListener('abort', stop, { once: true });
+		this.#builds++;
 		try {
 			return await build.run();
 		} finally {
+			this.#builds--;
+			signal.removeEventListener('abort', stop);
 			build.close();
 		}
+	}
+
+	/** The last build is cancelled: what waits in the kernel for a block of a lazy base could not be killed. */
+	#stopFetching(): void {
+		if (this.#builds > 1) return;
+		this.#deviceServer?.then((server) => server.stopFetching()).catch(() => undefined); // the server has ended
 	}
 
 	/** Path of the file that remembers the content digests of a client's directory. */

@@ -105,6 +105,10 @@ class Client implements DeviceServer {
 		return this.#call('fetched', null);
 	}
 
+	async stopFetching(): Promise<void> {
+		await this.#call('stopFetching', null);
+	}
+
 	close(): Promise<void> {
 		this.#closing ??= this.#close();
 		return this.#closing;

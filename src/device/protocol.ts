@@ -19,6 +19,7 @@ export interface ServerMethods {
 	commit: { params: CommitOptions & { layer: string }; result: CommittedLayer };
 	release: { params: { layer: string }; result: null };
 	fetched: { params: null; result: Readonly<Record<string, number>> };
+	stopFetching: { params: null; result: null };
 	/**
 	 * The first call to a server that replaces one which died: takes the devices back. One that cannot be had
 	 * any more is taken away, and calls for it fail with the reason. `generation` counts the servers.

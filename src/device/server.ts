@@ -106,6 +106,10 @@ export class Server {
 			return null;
 		},
 		fetched: () => Promise.resolve(deviceAddon().fetchedBytes()),
+		stopFetching: () => {
+			this.#closing.abort(new Error('the build is ending'));
+			return Promise.resolve(null);
+		},
 		recover: async ({ devices, layers, generation }) => {
 			await this.#releaseUnknown(devices);
 			await this.#removeUnknownFiles(devices, layers);

@@ -105,6 +105,8 @@ export interface DeviceServer {
 	onError(listener: (error: DeviceError) => void): () => void;
 	/** Bytes fetched from registries since the start, by layer digest. */
 	fetched(): Promise<Readonly<Record<string, number>>>;
+	/** Fails every read that waits for a registry, now and from now on: nothing that ends waits for a network. */
+	stopFetching(): Promise<void>;
 	/** Detaches what is left and ends the process. */
 	close(): Promise<void>;
 }

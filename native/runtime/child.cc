@@ -176,7 +176,8 @@ ExitStatus Child::wait(const std::function<void(int, const uint8_t*, size_t)>& o
       throw_errno("poll");
     }
     ended = fds[0].revents != 0;
-    if (fds[1].revents != 0) pump(stdout_, 1);
+    // What a process says to stderr comes after what it has said to stdout: its last words are its error.
+    if (stdout_ && (fds[1].revents != 0 || fds[2].revents != 0)) pump(stdout_, 1);
     if (fds[2].revents != 0) pump(stderr_, 2);
   }
   while (stdout_ && pump(stdout_, 1)) {

@@ -72,11 +72,9 @@ struct Plan {
 
 [[noreturn]] void become(Plan& plan) {
   // A handler that ran here would run in the parent's memory: they are blocked, and reset before unblocking.
-  for (int sig = 1; sig < NSIG; sig++) {
-    struct sigaction action {};
-    action.sa_handler = SIG_DFL;
-    sigaction(sig, &action, nullptr);
-  }
+  // The kernel is asked itself: libc refuses to touch the two signals it uses, which a parent may have ignored.
+  const unsigned long default_action[8] = {};  // struct kernel_sigaction, all zero: SIG_DFL
+  for (int sig = 1; sig < NSIG; sig++) syscall(SYS_rt_sigaction, sig, default_action, nullptr, sizeof(unsigned long));
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);

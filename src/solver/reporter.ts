@@ -63,6 +63,11 @@ export class VertexReporter {
 		this.#set({ ...this.#vertex, started: this.#vertex.started ?? now, completed: now, error });
 	}
 
+	/** Nobody wants it any more: what is under way has come to nothing. */
+	canceled(): void {
+		if (this.#vertex.started && !this.#vertex.completed) this.failed('context canceled');
+	}
+
 	log(stream: 1 | 2, data: Uint8Array): void {
 		const log: VertexLog = { vertex: this.#vertex.digest, stream, data, timestamp: new Date() };
 		for (const sink of this.#sinks) sink({ logs: [log] });

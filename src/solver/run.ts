@@ -64,6 +64,7 @@ export class VertexRun<Session> {
 		this.#sessions.delete(session);
 		if (this.#sessions.size > 0) return;
 		this.#abort.abort(new CanceledError());
+		this.reporter.canceled();
 		this.host.forget(this);
 	}
 
@@ -113,8 +114,11 @@ export class VertexRun<Session> {
 		const { vertex } = this;
 		const mapping = vertex.op.cacheMap(this.#context());
 		mapping.catch(() => undefined); // seen below; an input may fail first
-		this.host.background(this.#readAhead(mapping));
-		const inputs = await this.#identifyInputs(mapping);
+		const ahead = this.#readAhead(mapping);
+		this.host.background(ahead);
+		const identified = this.#identifyInputs(mapping);
+		// One input that fails ends the wait for the others.
+		const inputs = await Promise.race([identified, ahead.then(() => identified)]);
 		const map = await mapping;
 		if (map.digest === undefined) return { key: undefined, storeKeys: [] };
 

@@ -100,8 +100,8 @@ export class Job<Session> {
 	/** Leaves every vertex: what no other build wants is cancelled. */
 	close(): void {
 		for (const run of this.#joined) {
-			run.reporter.unwatch(this.sink);
 			run.leave(this.session);
+			run.reporter.unwatch(this.sink);
 		}
 		this.#joined.clear();
 	}

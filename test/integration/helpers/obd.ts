@@ -74,7 +74,10 @@ export interface RunningProgram {
 	readonly stderr: () => string;
 	/** Resolves once stderr matches; rejects when the program ends without. */
 	seen(pattern: RegExp): Promise<void>;
+	/** Kills the program alone. */
 	kill(signal: NodeJS.Signals): void;
+	/** What Ctrl-C on a terminal does: SIGINT to the program and everything it started that is in its process group. */
+	interrupt(): void;
 	readonly ended: Promise<ProgramResult>;
 }
 
@@ -104,6 +107,7 @@ function start(name: string, args: readonly string[], store: TestStore, { env = 
 	const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...tracer, process.execPath, program(name), ...args], {
 		cwd,
 		env: { PATH: process.env['PATH'], HOME: path.join(store.directory, 'home'), TMPDIR: store.tmp, ...env },
+		detached: true,
 		stdio: [stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
 	});
 	child.stdin?.end(stdin);
@@ -141,6 +145,7 @@ function watch(child: ChildProcess): RunningProgram {
 			look();
 		}),
 		kill: (signal) => { child.kill(signal); },
+		interrupt: () => { process.kill(-(child.pid ?? process.pid), 'SIGINT'); },
 		ended,
 	};
 }

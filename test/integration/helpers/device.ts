@@ -4,6 +4,7 @@ import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { buildMountOptions, startDeviceServer, type Device, type DeviceKind, type DeviceServer, type FrozenLayer, type LowerLayer } from '../../../src/device/index.js';
 import { instanceLabel } from '../../../src/device/leftovers.js';
@@ -108,8 +109,14 @@ export async function leftovers(place: Place, connections: readonly string[] = [
 	const mounts = (await readMounts()).filter((entry) => entry.mountPoint.startsWith(`${place.root}/`)).map((entry) => `mount ${entry.mountPoint}`);
 	const loops = (await ownLoops(place.instanceDir)).map((number) => `/dev/loop${number}`);
 	const files = (await readdir(path.join(place.instanceDir, 'layers')).catch(() => [])).map((name) => `file ${name}`);
-	const alive = await aliveConnections(place);
-	return [...mounts, ...loops, ...files, ...(await serverProcesses(place)), ...connections.filter((c) => alive.includes(c)).map((c) => `fuse connection ${c}`)];
+	// The kernel ends a connection a moment after its last file was closed, by a worker of its own.
+	const isAlive = async (): Promise<string[]> => (await aliveConnections(place)).filter((connection) => connections.includes(connection));
+	let alive = await isAlive();
+	for (let tries = 0; tries < 50 && alive.length > 0; tries++) {
+		await sleep(100);
+		alive = await isAlive();
+	}
+	return [...mounts, ...loops, ...files, ...(await serverProcesses(place)), ...alive.map((c) => `fuse connection ${c}`)];
 }
 
 async function ownLoops(instanceDir: string): Promise<number[]> {

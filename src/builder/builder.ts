@@ -5,16 +5,16 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createHash } from 'node:crypto';
-import type { DeviceServer } from '../device/index.js';
+import type { DeviceError, DeviceServer } from '../device/index.js';
 import { Exporter } from '../exporters/index.js';
 import { defaultPlatform } from '../image/index.js';
 import type { Worker } from '../ops/index.js';
-import { makePrivate, mount, umount } from '../native/system.js';
+import { makePrivate, mount, umount, umountIfMounted } from '../native/system.js';
 import { RegistryClient } from '../registry/index.js';
 import { Runtime } from '../runtime/index.js';
 import type { BuildSession } from '../session/index.js';
 import { SnapshotManager } from '../snapshot/index.js';
-import { Solver, type StatusSink } from '../solver/index.js';
+import { Solver, isCanceled, type StatusSink } from '../solver/index.js';
 import { ImageResolver, Sources } from '../sources/index.js';
 import { Store, type Lease } from '../store/index.js';
 import { Build } from './build.js';
@@ -44,6 +44,7 @@ export class Builder {
 	readonly #mountDir: string;
 	#isPrivate = false;
 	#deviceServer: Promise<DeviceServer> | undefined;
+	#fault: DeviceError | undefined;
 	#builds = 0;
 
 	private constructor(private readonly store: Store, private readonly lease: Lease, instanceDir: string, options: BuilderOptions) {
@@ -99,11 +100,21 @@ export class Builder {
 		this.#builds++;
 		try {
 			return await build.run();
+		} catch (error) {
+			throw await this.#explained(error);
 		} finally {
 			this.#builds--;
 			signal.removeEventListener('abort', stop);
 			build.close();
 		}
+	}
+
+	/** An error with what the kernel could not say of it: why a disk has failed a read or a write. */
+	async #explained(error: unknown): Promise<unknown> {
+		if (!(error instanceof Error) || isCanceled(error)) return error;
+		const server = await this.#deviceServer?.catch(() => undefined);
+		const reason = server?.failure?.message ?? this.#fault?.message;
+		return reason === undefined || error.message.includes(reason) ? error : new Error(`${error.message}: ${reason}`, { cause: error });
 	}
 
 	/** The last build is cancelled: what waits in the kernel for a block of a lazy base could not be killed. */
@@ -140,7 +151,9 @@ export class Builder {
 		await mount(this.#mountDir, this.#mountDir, '', 'bind');
 		this.#isPrivate = true;
 		await makePrivate(this.#mountDir);
-		return startDeviceServer({ root, instanceDir });
+		const server = await startDeviceServer({ root, instanceDir });
+		server.onError((fault) => { this.#fault ??= fault; });
+		return server;
 	}
 
 	/**
@@ -149,16 +162,24 @@ export class Builder {
 	 */
 	async close(patience = Infinity): Promise<void> {
 		await within(patience, this.solver.idle());
-		await this.#cache.touch();
-		await this.#snapshots.close();
-		if (this.#isPrivate) await umount(this.#mountDir);
-		await Promise.all([this.#runtime.close(), this.#deviceServer?.then((server) => server.close(), () => undefined)]);
+		// One that fails is no reason to keep the rest; what stays the next start clears.
+		const failures: unknown[] = [];
+		const attempt = async (work: () => Promise<unknown> | undefined): Promise<void> => {
+			await work()?.catch((error: unknown) => { failures.push(error); });
+		};
+		await attempt(() => this.#cache.touch());
+		await attempt(() => this.#snapshots.close());
+		if (this.#isPrivate) await attempt(() => umountIfMounted(this.#mountDir));
+		await Promise.all([
+			attempt(() => this.#runtime.close()),
+			attempt(() => this.#deviceServer?.then((server) => server.close(), () => undefined)),
+		]);
 		this.#registry.close();
-		await this.lease.release();
-		await this.store.close();
+		await attempt(() => this.lease.release());
+		await attempt(() => this.store.close());
+		if (failures.length > 0) throw failures[0];
 	}
 }
-
 
 /** Waits for `work`, but not longer than `milliseconds`. */
 async function within(milliseconds: number, work: Promise<void>): Promise<void> {

@@ -72,11 +72,13 @@ async function build(flags: ParsedFlags, { request }: PreparedRequest, { progres
 	const { Builder } = await import('../builder/index.js');
 	try {
 		const builder = await Builder.open({ root: flags.string('root'), insecureRegistries: request.insecureRegistries });
-		try {
-			return await builder.build(request, signal, (status) => { progress.update(status); }).catch((error: unknown) => { throw new SolveFailure(error); });
-		} finally {
-			await builder.close(signal.aborted ? interruptedPatienceMs : undefined);
-		}
+		const close = (): Promise<void> => builder.close(signal.aborted ? interruptedPatienceMs : undefined);
+		const result = await builder.build(request, signal, (status) => { progress.update(status); }).catch(async (error: unknown) => {
+			await close().catch((leftover: Error) => { stderr.write(`WARNING: ${leftover.message}\n`); });
+			throw new SolveFailure(error);
+		});
+		await close();
+		return result;
 	} finally {
 		progress.close();
 		if (progress.mode === 'plain' || progress.mode === 'tty') stderr.write(formatWarnings(progress.warnings, progress.mode === 'tty' && !process.env['NO_COLOR']));

@@ -96,6 +96,10 @@ class Client implements DeviceServer {
 		}
 	}
 
+	get failure(): Error | undefined {
+		return this.#failure;
+	}
+
 	onError(listener: (error: DeviceError) => void): () => void {
 		this.#listeners.add(listener);
 		return () => void this.#listeners.delete(listener);
@@ -144,7 +148,7 @@ class Client implements DeviceServer {
 			stats: (): Promise<DeviceStats> => this.#call('stats', { device: id }),
 			detach: async () => {
 				if (detached) return;
-				await this.#call('detach', { device: id });
+				await this.#callIfThere('detach', { device: id });
 				detached = true;
 				await this.#forget(this.#state.detached(id));
 			},
@@ -166,7 +170,16 @@ class Client implements DeviceServer {
 
 	/** Frozen layers that no device stands on, and nobody else needs. */
 	async #forget(layers: readonly string[]): Promise<void> {
-		await Promise.all(layers.map((layer) => this.#call('release', { layer })));
+		await Promise.all(layers.map((layer) => this.#callIfThere('release', { layer })));
+	}
+
+	/** For what gives something back: a server that has ended has nothing any more. */
+	async #callIfThere<M extends Method>(method: M, params: ServerMethods[M]['params']): Promise<void> {
+		try {
+			await this.#call(method, params);
+		} catch (error) {
+			if (!this.#failure) throw error;
+		}
 	}
 
 	/** Of devices and writable layers, unique in this instance whatever server there is. */

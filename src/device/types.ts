@@ -103,6 +103,8 @@ export interface DeviceServer {
 	attach(options: AttachOptions): Promise<Device>;
 	/** Calls `listener` for each failed block request of any device, until the returned function is called. */
 	onError(listener: (error: DeviceError) => void): () => void;
+	/** Why it is not there any more, when it has ended by itself. What it had is released then. */
+	readonly failure: Error | undefined;
 	/** Bytes fetched from registries since the start, by layer digest. */
 	fetched(): Promise<Readonly<Record<string, number>>>;
 	/** Fails every read that waits for a registry, now and from now on: nothing that ends waits for a network. */

@@ -50,6 +50,15 @@ export function umount(target: string, options: { readonly detach?: boolean } = 
 	return addon().umount(target, options.detach ?? false);
 }
 
+/** umount2(2) of what may be unmounted already, or gone. */
+export async function umountIfMounted(target: string): Promise<void> {
+	try {
+		await umount(target);
+	} catch (error) {
+		if (!(error instanceof Error && 'code' in error && (error.code === 'EINVAL' || error.code === 'ENOENT'))) throw error;
+	}
+}
+
 /** Mounts below `target` (a mount point) reach no other mount namespace, and none of theirs come here. */
 export function makePrivate(target: string): Promise<void> {
 	return mount('none', target, '', 'rprivate');

@@ -1,7 +1,7 @@
 // One device with one mount: attached once, written by one step at a time, sealed live between steps.
 import { mkdir, rmdir } from 'node:fs/promises';
 import { buildMountOptions, makeFileSystem, type Device, type DeviceServer, type FrozenLayer } from '../device/index.js';
-import { freeze, mount, syncfs, thaw, umount } from '../native/system.js';
+import { freeze, mount, syncfs, thaw, umountIfMounted } from '../native/system.js';
 import type { Snapshot } from './layer.js';
 
 export interface LiveMountOptions {
@@ -120,7 +120,7 @@ export class LiveMount {
 	}
 
 	async #close(): Promise<void> {
-		await umount(this.root);
+		await umountIfMounted(this.root); // a device server that ends by itself takes its mounts with it
 		await rmdir(this.root).catch(() => undefined);
 		await this.device.detach();
 	}

@@ -121,9 +121,11 @@ export class SnapshotManager {
 		this.#closed = true;
 		const mounts = [...this.#mounts];
 		this.#mounts.clear();
-		await Promise.all(mounts.map((mount) => mount.close()));
-		await Promise.all([...this.#frozen].map((frozen) => frozen.release()));
+		const closed = await Promise.allSettled(mounts.map((mount) => mount.close()));
+		const released = await Promise.allSettled([...this.#frozen].map((frozen) => frozen.release()));
 		this.#frozen.clear();
+		const failed = [...closed, ...released].find((result) => result.status === 'rejected');
+		if (failed) throw failed.reason;
 	}
 
 	#takeIdle(wanted: (live: LiveMount) => boolean): LiveMount | undefined {

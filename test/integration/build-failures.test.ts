@@ -19,19 +19,20 @@ function lastLine(output: string): string {
 	return output.trimEnd().split('\n').at(-1) ?? '';
 }
 
+// runc copies the two streams side by side: only a pause makes one come after the other.
 test.serial('a RUN that fails is shown with its line, command, exit code and last output', async (t) => {
 	const { base, store } = t.context;
 	const output = await failure(t, store, { Dockerfile: `FROM ${base}
 ENV A=1
 RUN for i in $(seq 100); do echo line $i; done; \\
-    echo oh no >&2; exit 7
+    sleep 0.2; echo oh no >&2; exit 7
 RUN echo never
 ` });
 	t.regex(output, /^#\d+ [0-9.]+ line 1$/m, 'all of it while it runs');
 	t.notRegex(output, /^#.* never$/m);
 	const end = output.slice(output.lastIndexOf('------\n > ')).replace(/^\d+\.\d+ /gm, '').replace(base, 'BASE');
 	t.is(end, `------
- > [2/3] RUN for i in $(seq 100); do echo line $i; done;     echo oh no >&2; exit 7:
+ > [2/3] RUN for i in $(seq 100); do echo line $i; done;     sleep 0.2; echo oh no >&2; exit 7:
 line 92
 line 93
 line 94
@@ -47,10 +48,10 @@ Dockerfile:3
 --------------------
    2 |     ENV A=1
    3 | >>> RUN for i in $(seq 100); do echo line $i; done; \\
-   4 | >>>     echo oh no >&2; exit 7
+   4 | >>>     sleep 0.2; echo oh no >&2; exit 7
    5 |     RUN echo never
 --------------------
-ERROR: failed to build: failed to solve: process "/bin/sh -c for i in $(seq 100); do echo line $i; done;     echo oh no >&2; exit 7" did not complete successfully: exit code: 7
+ERROR: failed to build: failed to solve: process "/bin/sh -c for i in $(seq 100); do echo line $i; done;     sleep 0.2; echo oh no >&2; exit 7" did not complete successfully: exit code: 7
 `);
 });
 

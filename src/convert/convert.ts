@@ -89,7 +89,7 @@ async function convertLayer({ layer, parent, chain, stream, options }: LayerJob)
 			if (layer.diffId !== diffId) throw new Error(`layer ${layer.digest}: its content has digest ${diffId}, but the image config says ${layer.diffId}`);
 		} catch (error) {
 			await sink.abort();
-			throw error;
+			throw options.signal.aborted ? error : named(error, layer);
 		}
 		const snapshot = await mount.commit(uuidOfChain(chain));
 		progress.done();
@@ -97,6 +97,12 @@ async function convertLayer({ layer, parent, chain, stream, options }: LayerJob)
 	} finally {
 		await mount.abort();
 	}
+}
+
+/** The error with the layer it happened in, in containerd's words. */
+function named(error: unknown, layer: LayerOrigin): unknown {
+	if (!(error instanceof Error) || error.message.includes(layer.digest)) return error;
+	return new Error(`failed to extract layer ${layer.digest}: ${error.message}`, { cause: error });
 }
 
 /** Tells the top layer where it came from, and remembers it when its blob is done. */

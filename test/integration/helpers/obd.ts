@@ -66,6 +66,8 @@ export interface RunOptions {
 	readonly cwd?: string;
 	/** A file that gets the programs it starts and the mounts it makes, with those of its children, as strace prints them. */
 	readonly trace?: string;
+	/** Capabilities it does not get, as setpriv names them. */
+	readonly without?: readonly string[];
 }
 
 /** A program that runs. */
@@ -101,10 +103,11 @@ export function runObdImage(store: TestStore, args: readonly string[]): Promise<
 	return start('obd-image', args, store, {}).ended;
 }
 
-function start(name: string, args: readonly string[], store: TestStore, { env = {}, stdin, cwd = store.directory, trace }: RunOptions): RunningProgram {
+function start(name: string, args: readonly string[], store: TestStore, { env = {}, stdin, cwd = store.directory, trace, without = [] }: RunOptions): RunningProgram {
 	const tracer = trace === undefined ? [] : ['strace', '-f', '-qq', '-o', trace, '-e', 'trace=execve,mount,fsmount', '-e', 'signal=none'];
 	// It ends with the test, also when that is killed before its teardown.
-	const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...tracer, process.execPath, program(name), ...args], {
+	const dropped = without.length > 0 ? ['--bounding-set', without.map((name) => `-${name}`).join(',')] : [];
+	const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...dropped, ...tracer, process.execPath, program(name), ...args], {
 		cwd,
 		env: { PATH: process.env['PATH'], HOME: path.join(store.directory, 'home'), TMPDIR: store.tmp, ...env },
 		detached: true,

@@ -1,10 +1,10 @@
 // One build: the frontend makes LLB of the Dockerfile, the solver runs it, the exporters write the result.
 import { randomUUID } from 'node:crypto';
-import { FrontendError, buildDockerfile, handleSubrequest, type FrontendClient, type FrontendResult, type ImageMeta, type Reference, type Warning } from '../../frontend/index.js';
+import { FrontendError, buildDockerfile, handleSubrequest, type FrontendClient, type FrontendResult, type ImageMeta, type Reference, type SourceMeta, type Warning } from '../../frontend/index.js';
 import { exportName, validateExport, type BuildOutput, type EarlyPush, type ExportRequest } from '../exporters/index.js';
 import { parseImageConfig } from '../image/index.js';
 import { type Definition, type SourceOp } from '../llb/index.js';
-import { asOpResult } from '../ops/index.js';
+import { asOpResult, toSnapshot } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
 import { CanceledError, VertexError, VertexReporter, isCanceled, type Job, type Result, type SolveStatus, type SolverEdge, type StatusSink } from '../solver/index.js';
 import { scratch, type Snapshot } from '../snapshot/index.js';
@@ -14,7 +14,7 @@ import { fileReference } from './reference.js';
 import type { BuildRequest, BuildResult } from './request.js';
 import { LocalSession } from './session.js';
 
-export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig' | 'warn'> {
+export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig' | 'resolveSourceMeta' | 'warn'> {
 	readonly #session: BuildSession;
 	readonly #job: Job<BuildSession>;
 	readonly #earlyPushes: readonly EarlyPush[];
@@ -66,6 +66,7 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 			buildPlatform: this.builder.worker.platform,
 			solve: (definition) => this.solve(definition),
 			resolveImageConfig: (source, options) => this.resolveImageConfig(source, options),
+			resolveSourceMeta: (source, options) => this.resolveSourceMeta(source, options),
 			warn: (warning) => { this.warn(warning); },
 		};
 	}
@@ -76,13 +77,24 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 	}
 
 	async resolveImageConfig(source: SourceOp, options: { readonly platform: ImageMetaPlatform; readonly logName: string }): Promise<ImageMeta> {
-		const reference = source.identifier.replace(/^docker-image:\/\//, '');
-		const reporter = this.#vertex(options.logName);
+		return this.#shown(options.logName, async () => {
+			const { reference, target, configBytes } = await this.builder.worker.sources.image(source, options.platform, { session: this.#session, signal: this.signal });
+			return { ref: reference, digest: target.digest, config: configBytes };
+		});
+	}
+
+	async resolveSourceMeta(source: SourceOp, options: { readonly logName: string }): Promise<SourceMeta> {
+		return this.#shown(options.logName, (reporter) => this.builder.worker.sources.metadata(source, { session: this.#session, signal: this.signal, reporter }));
+	}
+
+	/** Runs work that stands for no operation of the graph as a vertex of progress. */
+	async #shown<T>(name: string, work: (reporter: VertexReporter) => Promise<T>): Promise<T> {
+		const reporter = this.#vertex(name);
 		reporter.started();
 		try {
-			const { resolved } = await this.builder.resolver.resolve(reference, options.platform, this.#session, this.signal);
+			const result = await work(reporter);
 			reporter.completed();
-			return { ref: resolved.reference, digest: resolved.target.digest, config: resolved.configBytes };
+			return result;
 		} catch (error) {
 			reporter.failed(isCanceled(error) ? 'context canceled' : (error as Error).message);
 			throw error;
@@ -117,9 +129,7 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 		const graph = solverGraph(definition, this.builder.worker, this.request.allow);
 		if (!graph.result) return scratch;
 		for (const step of graph.chain) this.#imageVertices.set(step.vertex.digest, step);
-		const result = asOpResult(await this.#run(graph, graph.result));
-		if (result.kind !== 'snapshot') throw new Error('the result of the build is a directory of the client, not a file system');
-		return result.snapshot;
+		return toSnapshot(this.builder.worker, await this.#run(graph, graph.result), this.signal);
 	}
 
 	/** Solves; an error of a vertex gets the places in the Dockerfile it comes from. */
@@ -154,16 +164,7 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 	}
 
 	async #exportOne(request: ExportRequest, output: BuildOutput): Promise<Record<string, string>> {
-		const reporter = this.#vertex(exportName(request));
-		reporter.started();
-		try {
-			const metadata = await this.builder.exporter.run(request, output, { signal: this.signal, reporter });
-			reporter.completed();
-			return metadata;
-		} catch (error) {
-			reporter.failed(isCanceled(error) ? 'context canceled' : (error as Error).message);
-			throw error;
-		}
+		return this.#shown(exportName(request), (reporter) => this.builder.exporter.run(request, output, { signal: this.signal, reporter }));
 	}
 
 	/** A vertex of progress that stands for no operation of the graph. */

@@ -10,7 +10,7 @@ import { Exporter } from '../exporters/index.js';
 import { defaultPlatform } from '../image/index.js';
 import type { Worker } from '../ops/index.js';
 import { makePrivate, mount, umount, umountIfMounted } from '../native/system.js';
-import { RegistryClient } from '../registry/index.js';
+import { RegistryClient, Transport } from '../registry/index.js';
 import { Runtime } from '../runtime/index.js';
 import type { BuildSession } from '../session/index.js';
 import { SnapshotManager } from '../snapshot/index.js';
@@ -39,6 +39,7 @@ export class Builder {
 	readonly resolver: ImageResolver;
 	readonly #cache: StoreCache;
 	readonly #registry: RegistryClient;
+	readonly #transport = new Transport();
 	readonly #runtime: Runtime;
 	readonly #snapshots: SnapshotManager;
 	readonly #mountDir: string;
@@ -63,7 +64,14 @@ export class Builder {
 		const images = { resolver: this.resolver, registry: this.#registry, snapshots: this.#snapshots, converted: stores.converted };
 		this.worker = {
 			snapshots: this.#snapshots,
-			sources: new Sources(images),
+			sources: new Sources({
+				...images,
+				transport: this.#transport,
+				downloads: stores.downloads,
+				blobs: stores.blobs,
+				repositoryDir: path.join(options.root, 'git'),
+				temporaryDir: instanceDir,
+			}),
 			runtime: this.#runtime,
 			cacheMountDir: path.join(options.root, 'cache-mounts'),
 			temporaryDir: instanceDir,
@@ -175,6 +183,7 @@ export class Builder {
 			attempt(() => this.#deviceServer?.then((server) => server.close(), () => undefined)),
 		]);
 		this.#registry.close();
+		this.#transport.close();
 		await attempt(() => this.lease.release());
 		await attempt(() => this.store.close());
 		if (failures.length > 0) throw failures[0];

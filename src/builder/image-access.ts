@@ -19,7 +19,7 @@ export interface OpenedImage {
 
 /** The image a reference names, as a snapshot: overlaybd layers lazily, others converted. */
 export async function openImage(builder: Builder, reference: string, platform: Platform, signal: AbortSignal): Promise<OpenedImage> {
-	const session = new LocalSession({ localDirectories: {}, secrets: {}, ssh: {} }, () => Promise.reject(new Error('no directories here')));
+	const session = new LocalSession({ localDirectories: {}, secrets: {}, ssh: {}, contentStores: {} }, () => Promise.reject(new Error('no directories here')));
 	const reporter = new VertexReporter({ digest: reference, name: reference, inputs: [] });
 	const { resolved } = await builder.resolver.resolve(reference, platform, session, signal);
 	const source = builder.worker.sources.source(pb.SourceOp.create({ identifier: `docker-image://${reference}` }), platform);

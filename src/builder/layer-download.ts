@@ -3,7 +3,7 @@ import path from 'node:path';
 import { digestHex, type Platform } from '../image/index.js';
 import { RegistryClient } from '../registry/index.js';
 import type { BuildSession } from '../session/index.js';
-import { ImageResolver } from '../sources/index.js';
+import { ImageResolver, imageLayers } from '../sources/index.js';
 
 export interface DownloadOptions {
 	readonly platform: Platform;
@@ -17,6 +17,8 @@ const nothingLent: BuildSession = {
 	localDirectory: () => Promise.reject(new Error('no directories here')),
 	secret: () => Promise.resolve(undefined),
 	sshAgent: () => Promise.resolve(undefined),
+	contentStore: () => Promise.reject(new Error('no content stores here')),
+	upload: () => Promise.reject(new Error('no uploads here')),
 };
 const noCache = { get: () => Promise.resolve(undefined), put: () => Promise.resolve() };
 
@@ -25,10 +27,10 @@ export async function downloadLayers(reference: string, options: DownloadOptions
 	const registry = new RegistryClient();
 	try {
 		const resolver = new ImageResolver({ registry, cache: noCache, isInsecure: (domain) => options.insecureRegistries.includes(domain) });
-		const { layers } = await resolver.resolve(reference, options.platform, nothingLent, options.signal);
+		const { resolved, source } = await resolver.resolve(reference, options.platform, nothingLent, options.signal);
+		const layers = imageLayers(resolved, source);
 		if (layers.kind !== 'overlaybd') throw new Error(`${reference} is an ordinary image: make an overlaybd one of it with obd-image convert`);
-		return await Promise.all(layers.layers.map(async ({ digest, size, source }) => {
-			if (!source) throw new Error(`layer ${digest} is in no registry`);
+		return await Promise.all(layers.layers.map(async ({ digest, size }) => {
 			const file = path.join(options.directory, digestHex(digest));
 			await registry.repository(source.repository, { insecure: source.insecure }).download({ mediaType: '', digest, size }, file, { signal: options.signal });
 			return file;

@@ -11,6 +11,8 @@ export interface BuildRequest {
 	readonly secrets: Readonly<Record<string, SecretRequest>>;
 	/** SSH agent sockets or key files by id. */
 	readonly ssh: Readonly<Record<string, readonly string[]>>;
+	/** Directories of content by the id of their store: `oci:NAME` an OCI layout lent as a context, `local:DIR` a cache. */
+	readonly contentStores: Readonly<Record<string, string>>;
 	/** Entitlements granted: `network.host`, `security.insecure`. */
 	readonly allow: readonly string[];
 	/** Registries, `host[:port]`, that may be spoken to over plain http or without a valid certificate. */

@@ -1,6 +1,6 @@
 // The session of a build that runs in its client's own process: everything it lends is read right here.
 import { readFile } from 'node:fs/promises';
-import type { BuildSession, LocalDirectory, SshSocket } from '../session/index.js';
+import { directoryStore, lendAgent, type BuildSession, type ContentStore, type LocalDirectory, type SshSocket, type SshSocketOptions } from '../session/index.js';
 import type { BuildRequest } from './request.js';
 
 /** Secrets are small by nature; BuildKit refuses more than this as well. */
@@ -8,7 +8,7 @@ const maxSecretBytes = 500 * 1024;
 
 export class LocalSession implements BuildSession {
 	constructor(
-		private readonly request: Pick<BuildRequest, 'localDirectories' | 'secrets' | 'ssh'>,
+		private readonly request: Pick<BuildRequest, 'localDirectories' | 'secrets' | 'ssh' | 'contentStores'>,
 		/** Names the stat cache file of a directory. */
 		private readonly statCacheOf: (directory: string) => Promise<string>,
 	) {}
@@ -27,8 +27,17 @@ export class LocalSession implements BuildSession {
 		return data;
 	}
 
-	sshAgent(id: string): Promise<SshSocket | undefined> {
-		if (this.request.ssh[id]) throw new Error('SSH forwarding (--ssh) is not supported by obd yet');
-		return Promise.resolve(undefined);
+	async sshAgent(id: string, options: SshSocketOptions): Promise<SshSocket | undefined> {
+		const paths = this.request.ssh[id || 'default'];
+		return paths && lendAgent(paths, options);
+	}
+
+	contentStore(id: string): Promise<ContentStore> {
+		const directory = this.request.contentStores[id];
+		return directory === undefined ? Promise.reject(new Error(`no content store "${id}" is lent to this build`)) : Promise.resolve(directoryStore(directory));
+	}
+
+	upload(path: string): Promise<never> {
+		return Promise.reject(new Error(`nothing is uploaded under ${path}`));
 	}
 }

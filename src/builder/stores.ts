@@ -4,7 +4,7 @@ import { blobRef, type Lease, type Records, type Store } from '../store/index.js
 import type { ExporterOptions, StoredChangeset } from '../exporters/index.js';
 import type { ContentCache } from '../registry/index.js';
 import type { LayerStore, SealedLayer } from '../snapshot/index.js';
-import type { ConvertedLayers } from '../sources/index.js';
+import type { BlobImport, ConvertedLayers, Download, Downloads } from '../sources/index.js';
 
 type ExportStore = ExporterOptions['store'];
 type CommittedImage = Parameters<ExportStore['keepImage']>[1];
@@ -18,6 +18,8 @@ export class Stores {
 	readonly layers: LayerStore;
 	readonly converted: ConvertedLayers;
 	readonly exports: ExportStore;
+	readonly downloads: Downloads;
+	readonly blobs: BlobImport;
 	/** Manifests and configs that were read from registries. */
 	readonly documents: ContentCache;
 
@@ -25,6 +27,7 @@ export class Stores {
 		const convertedLayers = store.records<SealedLayer>('converted');
 		const changesets = store.records<StoredChangeset>('changesets');
 		const images = store.records<StoredImage>('images');
+		const downloads = store.records<Download>('downloads');
 		const blobPath = (digest: string, size: number): Promise<string | undefined> => this.#blobPath(digest, size);
 		const temporaryPath = (): Promise<string> => store.blobs.temporaryPath();
 		const adopt = async (file: string, digest: string, size: number): Promise<void> => {
@@ -45,6 +48,20 @@ export class Stores {
 			},
 			keepImage: (name, image) => this.#keepImage(images, name, image),
 		};
+		this.blobs = { blobPath, import: async (digest, size, content) => { await this.#write(content, { digest, size }); } };
+		this.downloads = {
+			blobPath,
+			find: async (key) => {
+				const found = [...downloads.entries(`${key}/`)].map(([, { value }]) => value);
+				const present = await Promise.all(found.map(({ digest, size }) => blobPath(digest, size)));
+				return found.filter((_, i) => present[i] !== undefined);
+			},
+			keep: async (key, content, headers) => {
+				const download = { ...(await this.#write(content, {})), ...headers };
+				if (headers.etag !== undefined) await downloads.put(`${key}/${hash(headers.etag)}`, download, { refs: [blobRef(download.digest)] });
+				return download;
+			},
+		};
 		this.documents = {
 			get: async ({ digest }) => {
 				await lease.protect([blobRef(digest)]);
@@ -60,6 +77,17 @@ export class Stores {
 	async #blobPath(digest: string, size: number): Promise<string | undefined> {
 		await this.lease.protect([blobRef(digest)]);
 		return (await this.store.blobs.has(digest, size)) ? this.store.blobs.path(digest) : undefined;
+	}
+
+	/** Stores a stream as a blob, the expected one where that is given. */
+	async #write(content: AsyncIterable<Uint8Array>, expected: { readonly digest?: string; readonly size?: number }): Promise<{ readonly digest: string; readonly size: number }> {
+		const writer = await this.store.blobs.create(this.lease, expected);
+		try {
+			for await (const chunk of content) await writer.write(chunk);
+			return await writer.commit();
+		} finally {
+			await writer.abort();
+		}
 	}
 
 	async #present<T extends { readonly digest: string; readonly size: number }>(records: Records<T>, key: string): Promise<T | undefined> {

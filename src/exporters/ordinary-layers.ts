@@ -37,22 +37,25 @@ export class OrdinaryLayers {
 		const sealed = await sealedLayers(snapshot);
 		const layers: OrdinaryLayer[] = [];
 		for (const [i, layer] of sealed.entries()) {
-			const origin = layer.origin && this.#reuse(layer.origin, options);
+			const origin = layer.origin && (await this.#reuse(layer.origin, options));
 			layers.push(origin ? withTime(origin, layer) : withTime(await this.#changeset(snapshot, sealed, i, options, context), layer));
 		}
 		return layers;
 	}
 
 	/** The layer this one was converted from, when its compression will do. */
-	#reuse(origin: LayerOrigin, options: ImageOptions): OrdinaryLayer | undefined {
-		const has = layerCompression(origin.mediaType);
+	async #reuse({ mediaType, digest, size, diffId, source }: LayerOrigin, options: ImageOptions): Promise<OrdinaryLayer | undefined> {
+		const has = layerCompression(mediaType);
 		if (has === undefined || (options.forceCompression && has !== options.compression)) return undefined;
+		const path = await this.store.blobPath(digest, size);
+		const origin: BlobOrigin | undefined = path !== undefined ? { kind: 'file', path } : source && { kind: 'remote', source };
+		if (!origin) return undefined;
 		return {
 			blob: {
-				descriptor: { mediaType: layerType(has, options.ociMediaTypes), digest: origin.digest, size: origin.size },
-				origin: { kind: 'remote', source: origin.source },
+				descriptor: { mediaType: layerType(has, options.ociMediaTypes), digest, size },
+				origin,
 			},
-			record: { diffId: origin.diffId },
+			record: { diffId },
 		};
 	}
 

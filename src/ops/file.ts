@@ -9,6 +9,7 @@ import { contentKey } from './content.js';
 import { reportingFetches } from './fetch-report.js';
 import { resolveOwner } from './owner.js';
 import { asOpResult, SnapshotResult } from './result.js';
+import { toSnapshot } from './to-snapshot.js';
 import { uuidOf } from './uuid.js';
 import type { Worker } from './worker.js';
 
@@ -124,9 +125,7 @@ class FileOpExecution {
 		if (ref < 0) return scratch;
 		const input = this.inputs[ref];
 		if (input) {
-			const result = asOpResult(input);
-			if (result.kind !== 'snapshot') throw new Error(`input ${ref} of a file operation is no file system that can be changed`);
-			return result.snapshot;
+			return toSnapshot(this.worker, input, this.context.signal);
 		}
 		return this.#snapshots.get(ref) ?? this.#commit(ref);
 	}

@@ -11,6 +11,7 @@ import type { Worker } from './worker.js';
 
 export { asOpResult, DirectoryResult, SnapshotResult, type OpResult, type PersistedSnapshot } from './result.js';
 export { withTree } from './content.js';
+export { toSnapshot } from './to-snapshot.js';
 export type { Worker } from './worker.js';
 
 /** The op that executes a vertex on this worker. Throws for ops obd does not have. */

@@ -12,6 +12,7 @@ import { CacheMount } from './cache-mount.js';
 import { withTree } from './content.js';
 import { resolveInRoot } from './resolve-path.js';
 import { asOpResult, SnapshotResult } from './result.js';
+import { toSnapshot } from './to-snapshot.js';
 import { uuidOf } from './uuid.js';
 import type { Worker } from './worker.js';
 
@@ -90,17 +91,14 @@ export class PreparedMounts {
 		return input;
 	}
 
-	#snapshotOf(mount: pb.Mount): Snapshot {
+	async #snapshotOf(mount: pb.Mount): Promise<Snapshot> {
 		const input = this.#input(mount);
-		if (!input) return scratch;
-		const result = asOpResult(input);
-		if (result.kind !== 'snapshot') throw new Error(`mount ${mount.dest}: a directory cannot be an output`);
-		return result.snapshot;
+		return input ? toSnapshot(this.worker, input, this.context.signal) : scratch;
 	}
 
 	async #addRoot(mount: pb.Mount): Promise<void> {
 		// Even a read-only root gets a writable mount: runc makes its mount points there.
-		const writable = await this.#writable(this.#snapshotOf(mount));
+		const writable = await this.#writable(await this.#snapshotOf(mount));
 		if (mount.output !== -1) this.#outputs.push({ output: mount.output, source: writable });
 		this.#root = { mount: writable, readonly: mount.readonly };
 	}
@@ -108,12 +106,10 @@ export class PreparedMounts {
 	async #addBind(mount: pb.Mount, destination: string): Promise<void> {
 		const input = this.#input(mount);
 		const result = input && asOpResult(input);
-		if (mount.output !== -1 && mount.readonly && result?.kind === 'snapshot') {
-			this.#outputs.push({ output: mount.output, source: result.snapshot });
-		}
+		if (mount.output !== -1 && mount.readonly) this.#outputs.push({ output: mount.output, source: await this.#snapshotOf(mount) });
 		const bind = (root: string): Promise<void> => this.#bind(root, mount.selector, destination, mount.readonly);
 		if (mount.output !== -1 && !mount.readonly) {
-			const writable = await this.#writable(this.#snapshotOf(mount));
+			const writable = await this.#writable(await this.#snapshotOf(mount));
 			this.#outputs.push({ output: mount.output, source: writable });
 			return bind(writable.root);
 		}
@@ -155,7 +151,7 @@ export class PreparedMounts {
 		this.#release.push(() => cache.release());
 		// A new cache directory starts as a copy of its `from`.
 		if (cache.fresh && input) await withTree(this.worker, input, this.context.signal, ({ tree }) => this.#copyTree(tree, cache.path));
-		if (mount.output !== -1 && input) this.#outputs.push({ output: mount.output, source: this.#snapshotOf(mount) });
+		if (mount.output !== -1 && input) this.#outputs.push({ output: mount.output, source: await this.#snapshotOf(mount) });
 		await this.#bind(cache.path, mount.selector, destination, mount.readonly);
 	}
 

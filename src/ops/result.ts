@@ -19,9 +19,10 @@ export interface PersistedSnapshot {
 	readonly layers: readonly SealedLayer[];
 }
 
-/** Files in a directory of this host: a client's context, a checkout, a download. Never part of an image itself. */
+/** Files in a directory of this host: a client's context, a checkout, a download. */
 export class DirectoryResult implements Result {
 	readonly kind = 'directory';
+	#snapshot: Promise<Snapshot> | undefined;
 
 	constructor(
 		/** Absolute path of the directory. */
@@ -32,6 +33,15 @@ export class DirectoryResult implements Result {
 
 	persist(): Promise<undefined> {
 		return Promise.resolve(undefined);
+	}
+
+	/** The files as a snapshot, made once. */
+	asSnapshot(make: () => Promise<Snapshot>): Promise<Snapshot> {
+		if (!this.#snapshot) {
+			this.#snapshot = make();
+			this.#snapshot.catch(() => { this.#snapshot = undefined; });
+		}
+		return this.#snapshot;
 	}
 }
 

@@ -9,8 +9,8 @@ export class SourceOp implements Op<BuildSession> {
 	constructor(private readonly source: Source) {}
 
 	async cacheMap(context: Omit<OpContext<BuildSession>, 'key'>): Promise<CacheMap> {
-		const identity = await this.source.identity(context);
-		return { digest: identity && `sha256:${createHash('sha256').update('obd.source.v1').update(identity).digest('hex')}`, inputs: [] };
+		const { key } = await this.source.identity(context);
+		return { digest: key && `sha256:${createHash('sha256').update('obd.source.v1').update(key).digest('hex')}`, inputs: [] };
 	}
 
 	async run(context: OpContext<BuildSession>): Promise<readonly Result[]> {

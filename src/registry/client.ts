@@ -80,7 +80,9 @@ export class RegistryClient {
 	/** The image a reference names, for one platform: manifest and config, verified. */
 	async resolve(reference: string, options: RepositoryOptions & ResolveOptions = {}): Promise<ResolvedImage> {
 		const ref = withDefaultTag(parseReference(reference));
-		return resolveImage(this.repository(ref, options), ref, options);
+		const repository = this.repository(ref, options);
+		const known = options.known ?? await repository.head(ref.digest ?? ref.tag ?? 'latest', formatReference(ref), options.signal);
+		return resolveImage(repository, ref, { ...options, known });
 	}
 
 	/** Closes the connections; requests under way fail. */

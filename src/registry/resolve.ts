@@ -5,7 +5,6 @@ import {
 	type Descriptor, type ImageConfig, type ImageReference, type Index, type Manifest, type Platform,
 } from '../image/index.js';
 import { RegistryError } from './errors.js';
-import type { Repository } from './repository.js';
 
 /** Documents by digest that need not be fetched again (the store). */
 export interface ContentCache {
@@ -17,9 +16,16 @@ export interface ResolveOptions {
 	/** Default: this machine's. */
 	readonly platform?: Platform;
 	readonly cache?: ContentCache;
-	/** What the reference names, when the caller knows: then nothing is asked. */
+	/** What the reference names, when the caller knows: then the registry is not asked. */
 	readonly known?: Descriptor;
 	readonly signal?: AbortSignal;
+}
+
+/** Where the documents of an image are: a repository, or a client's layout. What it gives has the size and digest asked for. */
+export interface ImageDocuments {
+	readonly domain: string;
+	fetchManifest(descriptor: Descriptor, options: { readonly signal?: AbortSignal }): Promise<Uint8Array>;
+	fetchDocument(descriptor: Descriptor, options: { readonly signal?: AbortSignal }): Promise<Uint8Array>;
 }
 
 export interface ResolvedImage {
@@ -38,9 +44,10 @@ export interface ResolvedImage {
 /** An index may hold indexes; one that goes deeper is not honest. */
 const maxIndexDepth = 4;
 
-export async function resolveImage(repository: Repository, ref: ImageReference, options: ResolveOptions): Promise<ResolvedImage> {
+/** The image for a platform among what `options.known`, the root of `ref`, leads to. */
+export async function resolveImage(repository: ImageDocuments, ref: ImageReference, options: ResolveOptions & { readonly known: Descriptor }): Promise<ResolvedImage> {
 	const label = formatReference(ref);
-	const target = options.known ?? await repository.head(ref.digest ?? ref.tag ?? 'latest', label, options.signal);
+	const target = options.known;
 	const wanted = options.platform ?? defaultPlatform();
 	const images = new ImageReader(repository, label, options);
 	const found = await images.find(target, wanted, 0);
@@ -55,7 +62,7 @@ export async function resolveImage(repository: Repository, ref: ImageReference, 
 type Found = Omit<ResolvedImage, 'reference' | 'target'>;
 
 class ImageReader {
-	constructor(private readonly repository: Repository, private readonly label: string, private readonly options: ResolveOptions) {}
+	constructor(private readonly repository: ImageDocuments, private readonly label: string, private readonly options: ResolveOptions) {}
 
 	/** The image for the platform that a descriptor leads to. One that is no index is taken whatever its platform. */
 	async find(descriptor: Descriptor, wanted: Platform, depth: number): Promise<Found | undefined> {

@@ -1,14 +1,36 @@
-// What a client lends a build: directories, secrets, SSH agents, registry credentials. A build that runs in
-// the client's own process (obd-build) lends them directly; the daemon will lend them over the session's
-// gRPC tunnel. Sources and ops see only this interface.
+// What a client lends a build: directories, secrets, SSH agents, content stores, uploads. A build that runs in
+// the client's own process (obd-build) lends them directly; the daemon lends them over the session's gRPC
+// tunnel. Sources, ops and exporters see only this interface.
+
+export { directoryStore } from './directory-store.js';
+export { lendAgent } from './ssh-agent.js';
 
 export interface BuildSession {
 	/** Directory on this host that holds the client's files of that name; throws when there is none. */
-	localDirectory(name: string): Promise<LocalDirectory>;
+	localDirectory(name: string, wanted: LocalRequest): Promise<LocalDirectory>;
 	/** A secret's bytes, or undefined when the client has none of that id. */
 	secret(id: string): Promise<Uint8Array | undefined>;
 	/** A socket that leads to the client's SSH agent of that id; undefined when it forwards none. */
 	sshAgent(id: string, options: SshSocketOptions): Promise<SshSocket | undefined>;
+	/** A content store by the id clients give it: `oci:NAME` (a layout lent as a context), `local:DIR` (a cache). Throws when there is none. */
+	contentStore(id: string): Promise<ContentStore>;
+	/** What the client uploads under a path of `http://buildkit-session/`; throws when there is nothing. */
+	upload(path: string): Promise<AsyncIterable<Uint8Array>>;
+}
+
+/** What of a client's directory is wanted: whoever has to transfer it need not bring more. */
+export interface LocalRequest {
+	readonly includePatterns: readonly string[];
+	readonly excludePatterns: readonly string[];
+	readonly followPaths: readonly string[];
+	/** Transfers with the same hint share what is on disk already. */
+	readonly sharedKeyHint?: string;
+	/** How files that were transferred before are told from changed ones: by metadata (default), or not at all. */
+	readonly differ?: 'none' | 'metadata';
+	/** Only metadata is wanted, save for these patterns' files. */
+	readonly metadataOnly?: readonly string[];
+	/** The session that has the directory, where the build names one. */
+	readonly sessionId?: string;
 }
 
 export interface SshSocketOptions {
@@ -29,4 +51,14 @@ export interface LocalDirectory {
 	readonly root: string;
 	/** A file that remembers content digests of this directory between builds. */
 	readonly statCache?: string;
+}
+
+/** Blobs of a client by digest. Nothing that comes from it is trusted: who reads checks. */
+export interface ContentStore {
+	/** Bytes of a blob; undefined when it is not there. */
+	size(digest: string): Promise<number | undefined>;
+	/** The blob's bytes from `offset` (default 0) on. */
+	read(digest: string, options: { readonly offset?: number; readonly signal: AbortSignal }): AsyncIterable<Uint8Array>;
+	/** Stores a blob; does nothing when it is there. */
+	write(blob: { readonly digest: string; readonly size: number }, content: () => AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
 }

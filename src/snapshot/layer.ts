@@ -22,7 +22,8 @@ export interface LayerOrigin {
 	readonly digest: string;
 	readonly size: number;
 	readonly diffId: string;
-	readonly source: RemoteSource;
+	/** The registry it is in, if it came from one. */
+	readonly source?: RemoteSource;
 }
 
 /**

@@ -11,6 +11,15 @@ export class VertexError extends Error {
 	}
 }
 
+/** An op could not say what it would do: a tag that does not exist, a server that refuses. The cause has the vertex's own words. */
+export class CacheKeyError extends Error {
+	override readonly name = 'CacheKeyError';
+
+	constructor(override readonly cause: unknown) {
+		super(`failed to load cache key: ${cause instanceof Error ? cause.message : String(cause)}`);
+	}
+}
+
 /** The build was cancelled by its client. Same text as Go's context error, which BuildKit's clients print. */
 export class CanceledError extends Error {
 	override readonly name = 'CanceledError';

@@ -1,7 +1,7 @@
 // One vertex in flight, shared by every build that wants it: finds its cache key, takes its results from
 // the cache or runs its op, and stops when the last build that wanted it has gone.
 import { createHash } from 'node:crypto';
-import { CanceledError, VertexError, isCanceled } from './error.js';
+import { CacheKeyError, CanceledError, VertexError, isCanceled } from './error.js';
 import type { CacheMap, CacheRecord, OpContext, Result, ResultCache, SolverEdge, SolverVertex } from './op.js';
 import { VertexReporter } from './reporter.js';
 
@@ -99,7 +99,7 @@ export class VertexRun<Session> {
 			return await work();
 		} catch (error) {
 			if (error instanceof VertexError) throw error;
-			this.reporter.failed(isCanceled(error) ? 'context canceled' : error instanceof Error ? error.message : String(error));
+			this.reporter.failed(isCanceled(error) ? 'context canceled' : messageOf(error instanceof CacheKeyError ? error.cause : error));
 			throw new VertexError(this.vertex.digest, this.vertex.name, error);
 		}
 	}
@@ -112,7 +112,9 @@ export class VertexRun<Session> {
 
 	async #identify(): Promise<Identity> {
 		const { vertex } = this;
-		const mapping = vertex.op.cacheMap(this.#context());
+		const mapping = vertex.op.cacheMap(this.#context()).catch((error: unknown) => {
+			throw isCanceled(error) || this.#abort.signal.aborted ? error : new CacheKeyError(error);
+		});
 		mapping.catch(() => undefined); // seen below; an input may fail first
 		const ahead = this.#readAhead(mapping);
 		this.host.background(ahead);
@@ -246,6 +248,10 @@ export class VertexRun<Session> {
 		const record: CacheRecord = { key, results: values };
 		await this.host.cache.put(keys, record, this.vertex.name);
 	}
+}
+
+function messageOf(error: unknown): string {
+	return error instanceof Error ? error.message : String(error);
 }
 
 /** A boolean that is decided once, perhaps later. */

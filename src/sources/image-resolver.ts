@@ -1,18 +1,14 @@
 // What image references mean, asked once a build: a tag that moves in between would make two stages differ.
-import { isAccelerationLayer, isOverlaybdLayer, layerCompression, turboTarget, type Descriptor, type Platform } from '../image/index.js';
+import type { Platform } from '../image/index.js';
 import type { ContentCache, RegistryClient, ResolvedImage } from '../registry/index.js';
 import type { BuildSession } from '../session/index.js';
-import type { LayerOrigin, SealedLayer } from '../snapshot/index.js';
 import type { RemoteSource } from '../device/types.js';
+import { PerBuild } from './source.js';
 
-/** An image for one platform, its layers as what obd can do with them. */
+/** An image for one platform, and where its layers are. */
 export interface ImageSourceInfo {
 	readonly resolved: ResolvedImage;
-	readonly layers:
-		/** Block layers, read lazily where they are. */
-		| { readonly kind: 'overlaybd'; readonly layers: readonly SealedLayer[] }
-		/** Tars, to be converted. */
-		| { readonly kind: 'ordinary'; readonly layers: readonly LayerOrigin[] };
+	readonly source: RemoteSource;
 }
 
 export interface ResolverOptions {
@@ -23,21 +19,14 @@ export interface ResolverOptions {
 }
 
 export class ImageResolver {
-	readonly #asked = new WeakMap<BuildSession, Map<string, Promise<ImageSourceInfo>>>();
+	readonly #asked = new PerBuild<ImageSourceInfo>();
 
 	constructor(private readonly options: ResolverOptions) {}
 
 	/** Resolves for one build: the same reference and platform always give it the same answer. */
 	resolve(reference: string, platform: Platform, session: BuildSession, signal: AbortSignal): Promise<ImageSourceInfo> {
-		let known = this.#asked.get(session);
-		if (!known) this.#asked.set(session, known = new Map());
 		const key = JSON.stringify([reference, platform.os, platform.architecture, platform.variant]);
-		let info = known.get(key);
-		if (!info) {
-			info = this.#resolve(reference, platform, signal);
-			known.set(key, info);
-		}
-		return info;
+		return this.#asked.get(session, key, () => this.#resolve(reference, platform, signal));
 	}
 
 	async #resolve(reference: string, platform: Platform, signal: AbortSignal): Promise<ImageSourceInfo> {
@@ -45,31 +34,6 @@ export class ImageResolver {
 		const insecure = this.options.isInsecure(reference.split('/', 1)[0] ?? '');
 		const resolved = await registry.resolve(reference, { platform, cache, insecure, signal });
 		const repository = resolved.reference.replace(/(?::[^/@]+)?(?:@.*)?$/, '');
-		return { resolved, layers: layersOf(resolved, { repository, insecure }) };
+		return { resolved, source: { repository, insecure } };
 	}
-}
-
-function layersOf({ manifest, config, reference }: ResolvedImage, source: RemoteSource): ImageSourceInfo['layers'] {
-	// A prefetch trace holds no blocks; its diffID is in the config all the same.
-	const pairs = manifest.layers
-		.map((descriptor, i) => ({ descriptor, diffId: config.rootfs.diff_ids[i] ?? '' }))
-		.filter(({ descriptor }) => !isAccelerationLayer(descriptor));
-	const block = pairs.filter(({ descriptor }) => isOverlaybdLayer(descriptor));
-	if (block.length === pairs.length && pairs.length > 0) {
-		return { kind: 'overlaybd', layers: pairs.map(({ descriptor }) => blockLayer(descriptor, source, reference)) };
-	}
-	if (block.length > 0) throw new Error(`${reference}: ${block.length} of ${pairs.length} layers are overlaybd layers: such a mixture cannot be used as a base`);
-	return { kind: 'ordinary', layers: pairs.map(({ descriptor, diffId }) => ordinaryLayer(descriptor, diffId, source, reference)) };
-}
-
-function blockLayer(descriptor: Descriptor, source: RemoteSource, reference: string): SealedLayer {
-	if (turboTarget(descriptor)) throw new Error(`${reference}: layer ${descriptor.digest} is a turboOCI layer, which obd cannot read yet`);
-	return { digest: descriptor.digest, size: descriptor.size, source };
-}
-
-function ordinaryLayer(descriptor: Descriptor, diffId: string, source: RemoteSource, reference: string): LayerOrigin {
-	const { mediaType, digest, size } = descriptor;
-	if (layerCompression(mediaType) === undefined) throw new Error(`${reference}: layer ${digest} has media type ${mediaType}, which obd cannot unpack`);
-	if (diffId === '') throw new Error(`${reference}: the image config has no diffID for layer ${digest}`);
-	return { mediaType, digest, size, diffId, source };
 }

@@ -1,10 +1,14 @@
 // docker-image:// sources: overlaybd images are attached where they are, others are converted on the way in.
-import type { Platform } from '../image/index.js';
+import type { Readable } from 'node:stream';
+import { validateDigest, type Platform } from '../image/index.js';
+import { attr, type SourceOp } from '../llb/index.js';
 import { convertLayers } from '../convert/index.js';
 import type { RegistryClient } from '../registry/index.js';
-import type { LayerOrigin, SealedLayer, SnapshotManager } from '../snapshot/index.js';
-import type { ImageResolver } from './image-resolver.js';
-import type { Source, SourceContent, SourceContext } from './source.js';
+import type { LayerOrigin, SealedLayer, Snapshot, SnapshotManager } from '../snapshot/index.js';
+import { layerLimit } from './attributes.js';
+import { imageLayers } from './image-layers.js';
+import type { ImageResolver, ImageSourceInfo } from './image-resolver.js';
+import type { Source, SourceContent, SourceContext, SourceIdentity } from './source.js';
 
 /** What earlier conversions made; the store implements it. */
 export interface ConvertedLayers {
@@ -12,43 +16,80 @@ export interface ConvertedLayers {
 	remember(chainId: string, layer: SealedLayer): Promise<void>;
 }
 
-export interface ImageSourceOptions {
-	readonly resolver: ImageResolver;
-	readonly registry: RegistryClient;
+export interface ConversionOptions {
 	readonly snapshots: SnapshotManager;
 	readonly converted: ConvertedLayers;
 }
 
-export class ImageSource implements Source {
-	constructor(private readonly reference: string, private readonly platform: Platform, private readonly options: ImageSourceOptions) {}
+export interface ImageSourceOptions extends ConversionOptions {
+	readonly resolver: ImageResolver;
+	readonly registry: RegistryClient;
+}
 
-	async identity({ session, signal }: SourceContext): Promise<string> {
-		const { resolved } = await this.options.resolver.resolve(this.reference, this.platform, session, signal);
-		return `image ${resolved.descriptor.digest}`;
+const resolveModes: readonly string[] = ['default', 'pull', 'local', ''];
+const recordTypes: readonly string[] = ['', 'regular', 'internal', 'frontend'];
+
+export class ImageSource implements Source {
+	readonly #reference: string;
+	readonly #limit: number | undefined;
+	readonly #checksum: string | undefined;
+
+	/** There is no store of images to prefer or to avoid: every resolve mode asks the registry. */
+	constructor(op: SourceOp, private readonly platform: Platform, private readonly options: ImageSourceOptions) {
+		this.#reference = op.identifier.slice('docker-image://'.length);
+		const mode = op.attrs.get(attr.imageResolveMode) ?? '';
+		if (!resolveModes.includes(mode)) throw new Error(`invalid resolvemode: ${mode}`);
+		const recordType = op.attrs.get(attr.imageRecordType) ?? '';
+		if (!recordTypes.includes(recordType)) throw new Error(`invalid record type ${recordType}`);
+		this.#limit = layerLimit(op, attr.imageLayerLimit);
+		this.#checksum = op.attrs.get(attr.imageChecksum);
+		try {
+			if (this.#checksum !== undefined) validateDigest(this.#checksum);
+		} catch (error) {
+			throw new Error(`invalid image checksum ${this.#checksum}: ${(error as Error).message}`, { cause: error });
+		}
+	}
+
+	async identity(context: SourceContext): Promise<SourceIdentity> {
+		const { resolved } = await this.#resolve(context);
+		const limit = this.#limit === undefined ? '' : ` limit ${this.#limit}`;
+		return {
+			key: `image ${resolved.descriptor.digest}${limit}`,
+			material: { kind: 'image', reference: this.#reference, digest: resolved.target.digest, platform: this.platform, local: false },
+		};
 	}
 
 	async fetch(context: SourceContext): Promise<SourceContent> {
-		const { resolver, snapshots } = this.options;
-		const { resolved, layers } = await resolver.resolve(this.reference, this.platform, context.session, context.signal);
-		const status = context.reporter.status(`resolve ${resolved.reference}`);
-		status.done();
-		const snapshot = layers.kind === 'overlaybd' ? snapshots.snapshot(layers.layers) : await this.#convert(layers.layers, context);
-		return { kind: 'snapshot', snapshot };
+		const { registry, snapshots } = this.options;
+		const { resolved, source } = await this.#resolve(context);
+		context.reporter.status(`resolve ${resolved.reference}`).done();
+		const layers = imageLayers(resolved, source, this.#limit);
+		if (layers.kind === 'overlaybd') return { kind: 'snapshot', snapshot: snapshots.snapshot(layers.layers) };
+		const repository = registry.repository(source.repository, { insecure: source.insecure });
+		const open = ({ mediaType, digest, size }: LayerOrigin, signal: AbortSignal): Readable => repository.openBlob({ mediaType, digest, size }, { signal });
+		return { kind: 'snapshot', snapshot: await convert(layers.layers, open, this.options, context) };
 	}
 
-	#convert(layers: readonly LayerOrigin[], { reporter, signal }: SourceContext): ReturnType<typeof convertLayers> {
-		const { registry, snapshots, converted } = this.options;
-		return convertLayers({
-			layers,
-			snapshots,
-			signal,
-			open: ({ mediaType, digest, size, source }, abort) => {
-				const repository = registry.repository(source.repository, { insecure: source.insecure });
-				return Promise.resolve(repository.openBlob({ mediaType, digest, size }, { signal: abort }));
-			},
-			known: (chainId) => converted.find(chainId),
-			remember: (chainId, layer) => converted.remember(chainId, layer),
-			progress: ({ digest, size }) => reporter.status(`converting ${digest}`, size),
-		});
+	async #resolve({ session, signal }: SourceContext): Promise<ImageSourceInfo> {
+		const info = await this.options.resolver.resolve(this.#reference, this.platform, session, signal);
+		const { digest } = info.resolved.target;
+		if (this.#checksum !== undefined && digest !== this.#checksum) {
+			throw new Error(`image digest ${digest} for ${this.#reference} does not match expected checksum ${this.#checksum}`);
+		}
+		return info;
 	}
+}
+
+/** Ordinary layers as a snapshot; `open` gives the verified bytes of one. */
+export function convert(layers: readonly LayerOrigin[], open: (layer: LayerOrigin, signal: AbortSignal) => Readable, options: ConversionOptions, { reporter, signal }: SourceContext): Promise<Snapshot> {
+	const { snapshots, converted } = options;
+	return convertLayers({
+		layers,
+		snapshots,
+		signal,
+		open: (layer, abort) => Promise.resolve(open(layer, abort)),
+		known: (chainId) => converted.find(chainId),
+		remember: (chainId, layer) => converted.remember(chainId, layer),
+		progress: ({ digest, size }) => reporter.status(`converting ${digest}`, size),
+	});
 }

@@ -2,46 +2,39 @@
 // are, through the filters the frontend gave.
 import { attr, type SourceOp } from '../llb/index.js';
 import { FileTree } from '../native/files.js';
-import type { Source, SourceContent, SourceContext } from './source.js';
+import type { LocalRequest } from '../session/index.js';
+import { listAttribute } from './attributes.js';
+import type { Source, SourceContent, SourceContext, SourceIdentity } from './source.js';
 
 /** Names are as in `--local NAME=DIR`: `context`, `dockerfile`, or a named context. */
 export class LocalSource implements Source {
 	readonly #name: string;
-	readonly #include: readonly string[];
-	readonly #exclude: readonly string[];
-	readonly #follow: readonly string[];
+	readonly #wanted: LocalRequest;
 
 	constructor(op: SourceOp) {
 		this.#name = op.identifier.slice('local://'.length);
-		this.#include = patterns(op, attr.localIncludePatterns);
-		this.#exclude = patterns(op, attr.localExcludePatterns);
-		this.#follow = patterns(op, attr.localFollowPaths);
+		const hint = op.attrs.get(attr.localSharedKeyHint);
+		const sessionId = op.attrs.get(attr.localSessionId);
+		this.#wanted = {
+			includePatterns: listAttribute(op, attr.localIncludePatterns) ?? [],
+			excludePatterns: listAttribute(op, attr.localExcludePatterns) ?? [],
+			followPaths: listAttribute(op, attr.localFollowPaths) ?? [],
+			differ: op.attrs.get(attr.localDiffer) === 'none' ? 'none' : 'metadata',
+			...(hint !== undefined && { sharedKeyHint: hint }),
+			...(sessionId !== undefined && { sessionId }),
+			...(op.attrs.get(attr.localMetadataTransfer) === 'true' && { metadataOnly: listAttribute(op, attr.localMetadataTransferExclude) ?? [] }),
+		};
 	}
 
-	identity(): Promise<undefined> {
-		return Promise.resolve(undefined);
+	identity(): Promise<SourceIdentity> {
+		return Promise.resolve({ key: undefined, material: { kind: 'local', name: this.#name } });
 	}
 
-	async fetch(context: SourceContext): Promise<SourceContent> {
-		const { root, statCache } = await context.session.localDirectory(this.#name);
-		const tree = await FileTree.open({
-			root,
-			includePatterns: this.#include,
-			excludePatterns: this.#exclude,
-			followPaths: this.#follow,
-			resetOwner: true,
-			statCache,
-		});
-		context.signal.addEventListener('abort', () => { tree.close(); }, { once: true });
+	async fetch({ session, signal }: SourceContext): Promise<SourceContent> {
+		const { includePatterns, excludePatterns, followPaths } = this.#wanted;
+		const { root, statCache } = await session.localDirectory(this.#name, this.#wanted);
+		const tree = await FileTree.open({ root, includePatterns, excludePatterns, followPaths, resetOwner: true, statCache });
+		signal.addEventListener('abort', () => { tree.close(); }, { once: true });
 		return { kind: 'directory', root, tree };
 	}
-}
-
-/** A list attribute: a JSON array of strings. */
-function patterns(op: SourceOp, name: string): readonly string[] {
-	const text = op.attrs.get(name);
-	if (text === undefined) return [];
-	const list: unknown = JSON.parse(text);
-	if (!Array.isArray(list) || list.some((item) => typeof item !== 'string')) throw new Error(`${op.identifier}: ${name} must be a JSON array of strings, not ${text}`);
-	return list as string[];
 }

@@ -98,6 +98,7 @@ test('defaults', async (t) => {
 		exports: [{ type: 'image', attributes: {} }],
 		secrets: {}, ssh: {}, allow: [], insecureRegistries: [],
 		localDirectories: { context, dockerfile: context },
+		contentStores: {},
 		frontendAttributes: { filename: 'Dockerfile' },
 	});
 	t.is(call, undefined);
@@ -215,6 +216,7 @@ test('remote contexts go to the frontend', async (t) => {
 	t.deepEqual((await prepare(['-f', 'sub/Dockerfile', 'git@example.com:org/repo.git'])).request, {
 		...(await prepare([context])).request,
 		localDirectories: {},
+		contentStores: {},
 		frontendAttributes: { context: 'git@example.com:org/repo.git', filename: 'sub/Dockerfile' },
 	});
 });

@@ -4,11 +4,14 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { familiarReference, parseReference } from '../../image/index.js';
+import { layoutContext } from './oci-layout.js';
 
 export interface Inputs {
 	/** By name: `context`, `dockerfile`, and those of named contexts. */
 	readonly directories: Record<string, string>;
 	readonly attributes: Record<string, string>;
+	/** Directories of content stores, by the id the build asks for. */
+	readonly contentStores: Record<string, string>;
 	/** Removes what was written for the build. */
 	readonly release: () => Promise<void>;
 }
@@ -35,6 +38,7 @@ export async function findInputs(flags: InputFlags): Promise<Inputs> {
 		return {
 			directories: { ...main.directories, ...named.directories },
 			attributes: { ...main.attributes, ...named.attributes },
+			contentStores: named.contentStores,
 			release,
 		};
 	} catch (error) {
@@ -93,8 +97,8 @@ async function lowerCaseIfOnly(dir: string, name: string): Promise<string> {
 	return !names.includes(name) && names.includes('dockerfile') ? 'dockerfile' : name;
 }
 
-async function namedContexts(values: readonly string[]): Promise<Found> {
-	const found: Found = { directories: {}, attributes: {} };
+async function namedContexts(values: readonly string[]): Promise<Omit<Inputs, 'release'>> {
+	const found: Omit<Inputs, 'release'> = { directories: {}, attributes: {}, contentStores: {} };
 	for (const value of values.filter((one) => one !== '')) {
 		const equals = value.indexOf('=');
 		if (equals < 0) throw new Error(`invalid context value: ${value}, expected key=value`);
@@ -104,7 +108,12 @@ async function namedContexts(values: readonly string[]): Promise<Found> {
 			found.attributes[`context:${name}`] = source;
 			continue;
 		}
-		if (source.startsWith('oci-layout://')) throw new Error(`--build-context ${value}: OCI layouts as contexts are not supported by obd yet`);
+		const layout = await layoutContext(source);
+		if (layout) {
+			found.contentStores[`oci:${layout.storeId}`] = layout.directory;
+			found.attributes[`context:${name}`] = layout.attribute;
+			continue;
+		}
 		if (!(await isDirectory(source))) {
 			const exists = await stat(source).then(() => true, () => false);
 			throw new Error(`failed to get build context ${name}: stat ${source}: ${exists ? 'not a directory' : 'no such file or directory'}`);

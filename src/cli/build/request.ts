@@ -58,7 +58,7 @@ export async function prepareRequest(flags: ParsedFlags, context: string, surrou
 		throw new Error(`failed to build: ${(error as Error).message}`, { cause: error });
 	});
 	return {
-		request: { ...request, localDirectories: inputs.directories, frontendAttributes: { ...attributes, ...inputs.attributes } },
+		request: { ...request, localDirectories: inputs.directories, contentStores: inputs.contentStores, frontendAttributes: { ...attributes, ...inputs.attributes } },
 		call,
 		release: inputs.release,
 	};

@@ -1,95 +1,97 @@
-// One build: the frontend makes LLB of the Dockerfile, the solver runs it, the exporters write the result.
+// One build in flight: solves what its frontend hands in, shows progress, exports the result. Who the
+// frontend is (the built-in one, a client, a container) is not its business.
 import { randomUUID } from 'node:crypto';
-import { FrontendError, buildDockerfile, handleSubrequest, type FrontendClient, type FrontendResult, type ImageMeta, type Reference, type SourceMeta, type Warning } from '../../frontend/index.js';
+import { FrontendError, type FrontendClient, type ImageMeta, type SourceMeta, type Warning } from '../../frontend/index.js';
 import { exportName, validateExport, type BuildOutput, type EarlyPush, type ExportRequest } from '../exporters/index.js';
-import { parseImageConfig } from '../image/index.js';
-import { type Definition, type SourceOp } from '../llb/index.js';
-import { asOpResult, toSnapshot } from '../ops/index.js';
+import type { Definition, SourceOp } from '../llb/index.js';
+import { asOpResult, type Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
-import { CanceledError, VertexError, VertexReporter, isCanceled, type Job, type Result, type SolveStatus, type SolverEdge, type StatusSink } from '../solver/index.js';
-import { scratch, type Snapshot } from '../snapshot/index.js';
+import { VertexError, VertexReporter, isCanceled, type Job, type Result, type SolveStatus, type SolverEdge, type StatusSink } from '../solver/index.js';
+import { BuildReference } from './build-reference.js';
 import type { Builder } from './builder.js';
 import { solverGraph, type SolverGraph } from './graph.js';
-import { fileReference } from './reference.js';
-import type { BuildRequest, BuildResult } from './request.js';
-import { LocalSession } from './session.js';
+import { solveOutput, type FrontendOutput } from './output.js';
 
-export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig' | 'resolveSourceMeta' | 'warn'> {
-	readonly #session: BuildSession;
+export interface BuildOptions {
+	readonly session: BuildSession;
+	/** Entitlements granted: `network.host`, `security.insecure`. */
+	readonly allow: readonly string[];
+	readonly exports: readonly ExportRequest[];
+	readonly signal: AbortSignal;
+	readonly onStatus: StatusSink;
+}
+
+export class Build {
 	readonly #job: Job<BuildSession>;
 	readonly #earlyPushes: readonly EarlyPush[];
 	/** Vertices whose layers are part of the image. */
 	readonly #imageVertices = new Map<string, SolverEdge<BuildSession>>();
 
-	constructor(
-		private readonly builder: Builder,
-		private readonly request: BuildRequest,
-		private readonly signal: AbortSignal,
-		private readonly onStatus: StatusSink,
-	) {
-		this.#session = new LocalSession(request, (directory) => builder.statCache(directory));
-		this.#job = builder.solver.job(this.#session, (status) => {
-			onStatus(status);
+	/** Throws for exports that cannot be. */
+	constructor(private readonly builder: Pick<Builder, 'worker' | 'solver' | 'exporter'>, private readonly options: BuildOptions) {
+		for (const one of options.exports) validateExport(one);
+		this.#job = builder.solver.job(options.session, (status) => {
+			options.onStatus(status);
 			this.#pushEarly(status);
 		});
-		this.#earlyPushes = request.exports.flatMap((one) => builder.exporter.earlyPush(one, signal) ?? []);
+		this.#earlyPushes = options.exports.flatMap((one) => builder.exporter.earlyPush(one, options.signal) ?? []);
+		options.signal.addEventListener('abort', this.close, { once: true });
 	}
 
-	async run(): Promise<BuildResult> {
-		for (const one of this.request.exports) validateExport(one);
-		const stop = (): void => { this.#job.close(); };
-		this.signal.addEventListener('abort', stop, { once: true });
-		try {
-			this.signal.throwIfAborted();
-			const client = this.#client();
-			const answer = await handleSubrequest(client);
-			if (answer) return { metadata: textOf(answer), fetched: {} };
-			const result = await buildDockerfile(client);
-			const output = await this.#solveAll(result);
-			const metadata = await this.#export(output);
-			return { metadata, fetched: await this.builder.fetched() };
-		} catch (error) {
-			if (this.signal.aborted) throw new CanceledError();
-			throw error;
-		} finally {
-			this.signal.removeEventListener('abort', stop);
-		}
+	/** Platform of this host. */
+	get platform(): Worker['platform'] {
+		return this.builder.worker.platform;
 	}
 
-	close(): void {
+	get worker(): Worker {
+		return this.builder.worker;
+	}
+
+	get session(): BuildSession {
+		return this.options.session;
+	}
+
+	get signal(): AbortSignal {
+		return this.options.signal;
+	}
+
+	/** Leaves every vertex: what no other build wants is cancelled. Idempotent. */
+	readonly close = (): void => {
+		this.options.signal.removeEventListener('abort', this.close);
 		this.#job.close();
-	}
+	};
 
-	#client(): FrontendClient {
-		return {
-			opts: this.request.frontendAttributes,
-			buildPlatform: this.builder.worker.platform,
-			solve: (definition) => this.solve(definition),
-			resolveImageConfig: (source, options) => this.resolveImageConfig(source, options),
-			resolveSourceMeta: (source, options) => this.resolveSourceMeta(source, options),
-			warn: (warning) => { this.warn(warning); },
-		};
-	}
-
-	async solve(definition: Definition): Promise<Reference | undefined> {
-		const graph = solverGraph(definition, this.builder.worker, this.request.allow);
-		return graph.result && fileReference(this.builder.worker, await this.#run(graph, graph.result), this.signal);
+	/** What a definition stands for, to be solved when it is wanted; undefined for scratch. Throws `failed to load LLB: ...`. */
+	reference(definition: Definition): BuildReference | undefined {
+		const { worker } = this.builder;
+		const graph = solverGraph(definition, worker, this.options.allow);
+		const { result } = graph;
+		if (!result) return undefined;
+		return new BuildReference(definition, {
+			worker,
+			signal: this.signal,
+			run: () => {
+				for (const step of graph.chain) this.#imageVertices.set(step.vertex.digest, step);
+				return this.#run(graph, result);
+			},
+		});
 	}
 
 	async resolveImageConfig(source: SourceOp, options: { readonly platform: ImageMetaPlatform; readonly logName: string }): Promise<ImageMeta> {
-		return this.#shown(options.logName, async () => {
-			const { reference, target, configBytes } = await this.builder.worker.sources.image(source, options.platform, { session: this.#session, signal: this.signal });
+		return this.shown(options.logName, async () => {
+			const { reference, target, configBytes } = await this.worker.sources.image(source, options.platform, { session: this.session, signal: this.signal });
 			return { ref: reference, digest: target.digest, config: configBytes };
 		});
 	}
 
 	async resolveSourceMeta(source: SourceOp, options: { readonly logName: string }): Promise<SourceMeta> {
-		return this.#shown(options.logName, (reporter) => this.builder.worker.sources.metadata(source, { session: this.#session, signal: this.signal, reporter }));
+		return this.shown(options.logName, (reporter) => this.worker.sources.metadata(source, { session: this.session, signal: this.signal, reporter }));
 	}
 
 	/** Runs work that stands for no operation of the graph as a vertex of progress. */
-	async #shown<T>(name: string, work: (reporter: VertexReporter) => Promise<T>): Promise<T> {
-		const reporter = this.#vertex(name);
+	async shown<T>(name: string, work: (reporter: VertexReporter) => Promise<T>): Promise<T> {
+		const reporter = new VertexReporter({ digest: `random:${randomUUID()}`, name, inputs: [] });
+		reporter.watch(this.options.onStatus);
 		reporter.started();
 		try {
 			const result = await work(reporter);
@@ -103,7 +105,7 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 
 	warn(warning: Warning): void {
 		const { vertex = '', level, short, detail = [], url, sourceInfo, ranges } = warning;
-		this.onStatus({
+		this.options.onStatus({
 			warnings: [{
 				vertex,
 				level,
@@ -116,24 +118,21 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 		});
 	}
 
-	async #solveAll(result: FrontendResult): Promise<BuildOutput> {
-		const platforms = await Promise.all(result.platforms.map(async ({ platform, definition, imageConfig }) => ({
-			platform,
-			snapshot: await this.#snapshot(definition),
-			config: parseImageConfig(Buffer.from(JSON.stringify(imageConfig))),
-		})));
-		return { platforms, multiPlatform: result.multiPlatform };
+	/** Runs what has to run and writes it where the client wants it. Returns BuildKit's exporter response. */
+	async export(output: FrontendOutput): Promise<Record<string, string>> {
+		const solved = await solveOutput(output);
+		await Promise.all(this.#earlyPushes.map((push) => push.settled()));
+		const all = await Promise.all(this.options.exports.map((request) => this.#exportOne(request, solved)));
+		return Object.assign({}, ...all) as Record<string, string>;
 	}
 
-	async #snapshot(definition: Definition): Promise<Snapshot> {
-		const graph = solverGraph(definition, this.builder.worker, this.request.allow);
-		if (!graph.result) return scratch;
-		for (const step of graph.chain) this.#imageVertices.set(step.vertex.digest, step);
-		return toSnapshot(this.builder.worker, await this.#run(graph, graph.result), this.signal);
+	#exportOne(request: ExportRequest, output: BuildOutput): Promise<Record<string, string>> {
+		return this.shown(exportName(request), (reporter) => this.builder.exporter.run(request, output, { signal: this.signal, reporter }));
 	}
 
-	/** Solves; an error of a vertex gets the places in the Dockerfile it comes from. */
+	/** Solves; an error of a vertex gets the places in the sources it comes from. */
 	async #run(graph: SolverGraph, edge: SolverEdge<BuildSession>): Promise<Result> {
+		this.signal.throwIfAborted();
 		try {
 			return await this.#job.solve(edge);
 		} catch (error) {
@@ -156,29 +155,6 @@ export class Build implements Pick<FrontendClient, 'solve' | 'resolveImageConfig
 			}, () => undefined);
 		}
 	}
-
-	async #export(output: BuildOutput): Promise<Record<string, string>> {
-		await Promise.all(this.#earlyPushes.map((push) => push.settled()));
-		const all = await Promise.all(this.request.exports.map((request) => this.#exportOne(request, output)));
-		return Object.assign({}, ...all) as Record<string, string>;
-	}
-
-	async #exportOne(request: ExportRequest, output: BuildOutput): Promise<Record<string, string>> {
-		return this.#shown(exportName(request), (reporter) => this.builder.exporter.run(request, output, { signal: this.signal, reporter }));
-	}
-
-	/** A vertex of progress that stands for no operation of the graph. */
-	#vertex(name: string): VertexReporter {
-		const reporter = new VertexReporter({ digest: `random:${randomUUID()}`, name, inputs: [] });
-		reporter.watch(this.onStatus);
-		return reporter;
-	}
 }
 
 type ImageMetaPlatform = Parameters<FrontendClient['resolveImageConfig']>[1]['platform'];
-
-
-/** A subrequest's answer as BuildKit's result metadata: `result.json`, `result.txt`, `result.statuscode`. */
-function textOf(answer: ReadonlyMap<string, Uint8Array>): Record<string, string> {
-	return Object.fromEntries([...answer].map(([key, value]) => [key, Buffer.from(value).toString('utf8')]));
-}

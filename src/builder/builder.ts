@@ -14,12 +14,14 @@ import { RegistryClient, Transport } from '../registry/index.js';
 import { Runtime } from '../runtime/index.js';
 import type { BuildSession } from '../session/index.js';
 import { SnapshotManager } from '../snapshot/index.js';
-import { Solver, isCanceled, type StatusSink } from '../solver/index.js';
+import { CanceledError, Solver, isCanceled, type StatusSink } from '../solver/index.js';
 import { ImageResolver, Sources } from '../sources/index.js';
 import { Store, type Lease } from '../store/index.js';
-import { Build } from './build.js';
+import { Build, type BuildOptions } from './build.js';
 import { StoreCache } from './cache.js';
+import { solveDockerfile } from './dockerfile.js';
 import type { BuildRequest, BuildResult } from './request.js';
+import { LocalSession } from './session.js';
 import { Stores } from './stores.js';
 
 /** Bytes of the disk of an image that starts from scratch; sparse, so only what is written counts. */
@@ -100,15 +102,29 @@ export class Builder {
 		}
 	}
 
-	/** Runs one build. `onStatus` gets its progress; aborting `signal` cancels it with `CanceledError`. */
+	/** Runs one build of a Dockerfile. `onStatus` gets its progress; aborting `signal` cancels it with `CanceledError`. */
 	async build(request: BuildRequest, signal: AbortSignal, onStatus: StatusSink): Promise<BuildResult> {
-		const build = new Build(this, request, signal, onStatus);
+		const { frontendAttributes: attributes, allow, exports } = request;
+		const session = new LocalSession(request, (directory) => this.statCache(directory));
+		return this.run({ session, allow, exports, signal, onStatus }, async (build) => {
+			const output = await solveDockerfile(build, { attributes });
+			if (attributes['requestid'] !== undefined) return { metadata: textOf(output.metadata), fetched: {} };
+			return { metadata: await build.export(output), fetched: await this.fetched() };
+		});
+	}
+
+	/** Runs `work` with a build, which ends with it. Aborting the build's signal cancels it with `CanceledError`. */
+	async run<T>(options: BuildOptions, work: (build: Build) => Promise<T>): Promise<T> {
+		const { signal } = options;
+		const build = new Build(this, options);
 		const stop = (): void => { this.#stopFetching(); };
 		signal.addEventListener('abort', stop, { once: true });
 		this.#builds++;
 		try {
-			return await build.run();
+			signal.throwIfAborted();
+			return await work(build);
 		} catch (error) {
+			if (signal.aborted) throw new CanceledError();
 			throw await this.#explained(error);
 		} finally {
 			this.#builds--;
@@ -196,4 +212,9 @@ async function within(milliseconds: number, work: Promise<void>): Promise<void> 
 	const stop = new AbortController();
 	await Promise.race([work, sleep(milliseconds, undefined, { signal: stop.signal }).catch(() => undefined)]);
 	stop.abort();
+}
+
+/** A subrequest's answer as BuildKit's result metadata: `result.json`, `result.txt`, `result.statuscode`. */
+function textOf(answer: ReadonlyMap<string, Uint8Array>): Record<string, string> {
+	return Object.fromEntries([...answer].map(([key, value]) => [key, Buffer.from(value).toString('utf8')]));
 }

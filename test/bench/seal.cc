@@ -1,6 +1,7 @@
 // What sealing costs: a writable layer with 500 MB of this machine's own files is committed (lz4, 4 KiB
-// blocks, tar) on one thread and on all cores; and what a look-up costs in an index of a million segments.
-// Built and run by test/bench/seal.sh.
+// blocks, tar) on one thread and on all cores, beside the reference's overlaybd-commit where the PATH has
+// one; and what a look-up costs in an index of a million segments. Built and run by test/bench/seal.sh.
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -82,6 +83,30 @@ void run_commit(const char* what, const std::string& base, unsigned threads, boo
   if (status != 0) std::exit(1);
 }
 
+double seconds_of(const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; }
+
+// The same layer committed by the reference implementation (which makes no digest), when it is there.
+void run_peer(const std::string& base, double mb) {
+  const std::string data = base + ".data", index = base + ".index", out = base + ".out";
+  int status = 0;
+  rusage use{};
+  const double wall = seconds([&] {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const int null = ::open("/dev/null", O_WRONLY);
+      if (null >= 0) ::dup2(null, 1), ::dup2(null, 2);
+      ::execlp("overlaybd-commit", "overlaybd-commit", "-z", "-t", "-f", data.c_str(), index.c_str(), out.c_str(), nullptr);
+      ::_exit(127);
+    }
+    ::wait4(child, &status, 0, &use);
+  });
+  if (status != 0) return;
+  std::printf("%-28s %2u thread  %s  %5.0f MB/s  %.2f s wall  %.2f s CPU  %4.1f MB peak RSS  %.0f -> %.0f MB\n", "  overlaybd-commit -z -t", 1u,
+              "           ", mb / wall, wall, seconds_of(use.ru_utime) + seconds_of(use.ru_stime), static_cast<double>(use.ru_maxrss) / 1024, mb,
+              static_cast<double>(fs::file_size(out)) / 1e6);
+  fs::remove(out);
+}
+
 int commit_main(char** argv) {
   const std::string base = argv[3], out = base + ".out";
   const auto layer = WritableLayer::open_frozen(base + ".data", base + ".index");
@@ -93,11 +118,10 @@ int commit_main(char** argv) {
   fs::remove(out);
   rusage use;
   ::getrusage(RUSAGE_SELF, &use);
-  auto cpu = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; };
   const double mb = static_cast<double>(result.data_bytes) / 1e6;
   std::printf("%-28s %2u thread%s %s  %5.0f MB/s  %.2f s wall  %.2f s CPU  %4.1f MB peak RSS  %.0f -> %.0f MB\n", argv[2],
               options.zfile->threads, options.zfile->threads == 1 ? " " : "s", options.digest ? "with sha256" : "           ",
-              mb / wall, wall, cpu(use.ru_utime) + cpu(use.ru_stime), static_cast<double>(use.ru_maxrss) / 1024, mb,
+              mb / wall, wall, seconds_of(use.ru_utime) + seconds_of(use.ru_stime), static_cast<double>(use.ru_maxrss) / 1024, mb,
               static_cast<double>(result.size) / 1e6);
   return 0;
 }
@@ -154,6 +178,7 @@ int main(int argc, char** argv) {
     run_commit(what, base, 1, true);
     run_commit(what, base, cores, false);
     run_commit(what, base, cores, true);
+    run_peer(base, static_cast<double>(size) / 1e6);
   }
   fs::remove_all(dir);
   bench_index(1000000);

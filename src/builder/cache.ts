@@ -29,18 +29,19 @@ export class StoreCache implements ResultCache {
 
 	async put(keys: readonly string[], record: CacheRecord, vertexName: string): Promise<void> {
 		const results = record.results as readonly PersistedSnapshot[];
-		const refs = results.flatMap(({ layers }) => layers.filter((layer) => !layer.source).map((layer) => blobRef(layer.digest)));
+		const refs = [...new Set(results.flatMap(layersOf).filter((layer) => !layer.source).map((layer) => blobRef(layer.digest)))];
 		const value: StoredRecord = { key: record.key, results, description: vertexName };
 		await Promise.all(keys.map((key) => this.#records.put(key, value, { refs })));
 	}
 
 	async load(value: unknown): Promise<Result | undefined> {
-		const { layers } = value as PersistedSnapshot;
-		const local = layers.filter((layer) => !layer.source);
+		const { layers, changes } = value as PersistedSnapshot;
+		const local = layersOf(value as PersistedSnapshot).filter((layer) => !layer.source);
 		// Protected first, then looked for: what is there now stays until the build ends.
 		await this.lease.protect(local.map((layer) => blobRef(layer.digest)));
 		const present = await Promise.all(local.map((layer) => this.#isPresent(layer)));
-		return present.every(Boolean) ? new SnapshotResult(this.snapshots.snapshot(layers)) : undefined;
+		if (!present.every(Boolean)) return undefined;
+		return new SnapshotResult(this.snapshots.snapshot(layers), changes?.map(({ lower, upper }) => ({ lower: this.snapshots.snapshot(lower), upper: this.snapshots.snapshot(upper) })));
 	}
 
 	/** Counts the records this build used, so that the collector drops the unused ones first. */
@@ -58,4 +59,9 @@ export class StoreCache implements ResultCache {
 		}
 		return present;
 	}
+}
+
+/** Every layer a result stands on. */
+function layersOf({ layers, changes = [] }: PersistedSnapshot): readonly SealedLayer[] {
+	return [...layers, ...changes.flatMap(({ lower, upper }) => [...lower, ...upper])];
 }

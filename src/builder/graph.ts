@@ -1,6 +1,6 @@
 // A definition as the solver runs it: every vertex with its op.
 import type { ErrorSource } from '../../frontend/index.js';
-import { NetMode, SecurityMode, loadDefinition, type Definition, type Edge, type Vertex } from '../llb/index.js';
+import { NetMode, SecurityMode, checkCapabilities, loadDefinition, type Definition, type Edge, type Vertex } from '../llb/index.js';
 import { opFor, type Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
 import type { SolverEdge, SolverVertex } from '../solver/index.js';
@@ -32,7 +32,7 @@ export function solverGraph(definition: Definition, worker: Worker, allow: reado
 			digest: vertex.digest,
 			name: vertex.name,
 			inputs: vertex.inputs.map(edge),
-			op: opFor(vertex, worker),
+			op: opFor(vertex, worker, (inner) => solverGraph(inner, worker, allow).result),
 			ignoreCache,
 			...(progressGroup && { progressGroup }),
 		});
@@ -66,6 +66,7 @@ function load(definition: Definition, allow: readonly string[]): ReturnType<type
 	try {
 		const graph = loadDefinition(definition);
 		for (const vertex of graph.vertices) {
+			checkCapabilities(vertex.metadata);
 			const missing = entitlements(vertex).find((entitlement) => !allow.includes(entitlement));
 			if (missing !== undefined) throw new Error(`${missing} is not allowed`);
 		}

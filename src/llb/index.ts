@@ -8,6 +8,7 @@ export type { Digest } from './digest.js';
 export { digestOf } from './digest.js';
 export type { ResolveMode } from './attrs.js';
 export { attr } from './attrs.js';
+export { capabilities, checkCapabilities } from './caps.js';
 export { goJson, goQuote } from './gotext.js';
 export { compareBytes } from './order.js';
 export { basePath, cleanPath, joinPath } from './path.js';

@@ -1,22 +1,32 @@
 // What vertices of obd's ops produce.
 import type { FileTree } from '../native/files.js';
 import type { Result } from '../solver/index.js';
+import type { Change } from './changes.js';
 import { sealedLayers, type SealedLayer, type Snapshot } from '../snapshot/index.js';
 
 /** A file system as a chain of layers. */
 export class SnapshotResult implements Result {
 	readonly kind = 'snapshot';
 
-	constructor(readonly snapshot: Snapshot) {}
+	constructor(
+		readonly snapshot: Snapshot,
+		/** What it lays over another file system when it is merged; its layers when not given. */
+		readonly changes?: readonly Change[],
+	) {}
 
 	/** The sealed layers; waits until the last one is in the store. */
 	async persist(): Promise<PersistedSnapshot> {
-		return { layers: await sealedLayers(this.snapshot) };
+		const [layers, changes] = await Promise.all([
+			sealedLayers(this.snapshot),
+			this.changes && Promise.all(this.changes.map(async ({ lower, upper }) => ({ lower: await sealedLayers(lower), upper: await sealedLayers(upper) }))),
+		]);
+		return { layers, ...(changes && { changes }) };
 	}
 }
 
 export interface PersistedSnapshot {
 	readonly layers: readonly SealedLayer[];
+	readonly changes?: readonly { readonly lower: readonly SealedLayer[]; readonly upper: readonly SealedLayer[] }[];
 }
 
 /** Files in a directory of this host: a client's context, a checkout, a download. */

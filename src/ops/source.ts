@@ -1,14 +1,14 @@
 // The source op: brings files in from outside, through the sources room.
 import { createHash } from 'node:crypto';
 import type { BuildSession } from '../session/index.js';
-import type { CacheMap, Op, OpContext, Result } from '../solver/index.js';
+import type { CacheMap, Op, OpContext, Result, VertexContext } from '../solver/index.js';
 import type { Source } from '../sources/index.js';
 import { DirectoryResult, SnapshotResult } from './result.js';
 
 export class SourceOp implements Op<BuildSession> {
 	constructor(private readonly source: Source) {}
 
-	async cacheMap(context: Omit<OpContext<BuildSession>, 'key'>): Promise<CacheMap> {
+	async cacheMap(context: VertexContext<BuildSession>): Promise<CacheMap> {
 		const { key } = await this.source.identity(context);
 		return { digest: key && `sha256:${createHash('sha256').update('obd.source.v1').update(key).digest('hex')}`, inputs: [] };
 	}

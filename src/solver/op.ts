@@ -30,17 +30,24 @@ export interface CacheMap {
 	readonly inputs: readonly InputKey[];
 }
 
-export interface OpContext<Session> {
+/** What an op has while it says what it is. */
+export interface VertexContext<Session> {
 	readonly signal: AbortSignal;
 	readonly reporter: VertexReporter;
 	/** What the client of one of the builds that want this vertex lends. */
 	readonly session: Session;
+}
+
+/** What an op has while it runs. */
+export interface OpContext<Session> extends VertexContext<Session> {
 	/** The cache key the results will be stored under: ops derive stable ids from it. */
 	readonly key: string;
+	/** Solves what only came to light while the op ran, as a part of the same builds. */
+	solve(edge: SolverEdge<Session>): Promise<Result>;
 }
 
 export interface Op<Session = unknown> {
-	cacheMap(context: Omit<OpContext<Session>, 'key'>): Promise<CacheMap>;
+	cacheMap(context: VertexContext<Session>): Promise<CacheMap>;
 	/** Runs the op; one result an output. */
 	run(context: OpContext<Session>, inputs: readonly Result[]): Promise<readonly Result[]>;
 	/** Limits what runs at once; ops without it are only bounded by their inputs. */

@@ -38,6 +38,11 @@ export class VertexReporter {
 		sink({ vertexes: [this.#vertex] });
 	}
 
+	/** Everybody who watches `other` now watches this one too. */
+	watchWith(other: VertexReporter): void {
+		for (const sink of other.#sinks) if (!this.#sinks.has(sink)) this.watch(sink);
+	}
+
 	unwatch(sink: StatusSink): void {
 		this.#sinks.delete(sink);
 	}

@@ -2,7 +2,7 @@
 // the cache or runs its op, and stops when the last build that wanted it has gone.
 import { createHash } from 'node:crypto';
 import { CacheKeyError, CanceledError, VertexError, isCanceled } from './error.js';
-import type { CacheMap, CacheRecord, OpContext, Result, ResultCache, SolverEdge, SolverVertex } from './op.js';
+import type { CacheMap, CacheRecord, Result, ResultCache, SolverEdge, SolverVertex, VertexContext } from './op.js';
 import { VertexReporter } from './reporter.js';
 
 /** A vertex's cache identity, found without running it where possible. */
@@ -38,6 +38,8 @@ export class VertexRun<Session> {
 	readonly #abort = new AbortController();
 	readonly #sessions = new Set<Session>();
 	readonly #slow = new Flag();
+	/** Vertices this one brought up while it ran. */
+	readonly #inner = new Set<VertexRun<Session>>();
 	readonly #contents = new Map<number, Promise<string | undefined>>();
 	#identity: Promise<Identity> | undefined;
 	#results: Promise<readonly Result[]> | undefined;
@@ -58,10 +60,12 @@ export class VertexRun<Session> {
 	/** A build wants this vertex: its session may be used, and the vertex runs on while it is wanted. */
 	join(session: Session): void {
 		this.#sessions.add(session);
+		for (const run of this.#inner) run.join(session);
 	}
 
 	leave(session: Session): void {
 		this.#sessions.delete(session);
+		for (const run of this.#inner) run.leave(session);
 		if (this.#sessions.size > 0) return;
 		this.#abort.abort(new CanceledError());
 		this.reporter.canceled();
@@ -86,6 +90,23 @@ export class VertexRun<Session> {
 		return this.#identity;
 	}
 
+	/** Whoever wants this vertex wants the inner ones, and sees them. */
+	async #solveInner(edge: SolverEdge<Session>): Promise<Result> {
+		this.#adopt(edge.vertex, new Set());
+		return output(await this.host.runOf(edge.vertex).results(), edge.index);
+	}
+
+	#adopt(vertex: SolverVertex<Session>, seen: Set<SolverVertex<Session>>): void {
+		if (seen.has(vertex)) return;
+		seen.add(vertex);
+		for (const edge of vertex.inputs) this.#adopt(edge.vertex, seen);
+		const run = this.host.runOf(vertex);
+		if (run === this || this.#inner.has(run)) return;
+		this.#inner.add(run);
+		for (const session of this.#sessions) run.join(session);
+		run.reporter.watchWith(this.reporter);
+	}
+
 	/** True as soon as it is clear that the identity takes more than a look into the cache; false when it does not. */
 	slow(): Promise<boolean> {
 		const known = (): void => { this.#slow.set(false); };
@@ -104,7 +125,7 @@ export class VertexRun<Session> {
 		}
 	}
 
-	#context(): Omit<OpContext<Session>, 'key'> {
+	#context(): VertexContext<Session> {
 		const session = this.#sessions.values().next().value;
 		if (session === undefined) throw new CanceledError();
 		return { signal: this.#abort.signal, reporter: this.reporter, session };
@@ -233,7 +254,7 @@ export class VertexRun<Session> {
 		try {
 			this.reporter.started();
 			const key = identity.key ?? unstable();
-			const results = await this.vertex.op.run({ ...this.#context(), key }, inputs);
+			const results = await this.vertex.op.run({ ...this.#context(), key, solve: (edge) => this.#solveInner(edge) }, inputs);
 			this.reporter.completed();
 			if (identity.storeKeys.length > 0) this.host.background(this.#store(identity.storeKeys, key, results));
 			return results;

@@ -41,8 +41,10 @@ Napi::Object fetch_to_js(Napi::Env env, const FetchRequest& request) {
   object.Set("id", to_number(env, request.id));
   object.Set("digest", request.digest);
   object.Set("source", request.source);
+  object.Set("blobSize", to_number(env, request.blob_size));
   object.Set("offset", to_number(env, request.offset));
   object.Set("length", to_number(env, request.length));
+  object.Set("again", Napi::Boolean::New(env, request.again));
   return object;
 }
 
@@ -91,7 +93,7 @@ void post(Napi::ThreadSafeFunction& tsfn, T value) {
   if (status == napi_ok) message.release();  // the call owns it now
 }
 
-// startDeviceHost(onFetch, onFault)
+// startDeviceHost(onFetch, onFault, cacheDir, cacheLimit)
 Napi::Value start_device_host(const Napi::CallbackInfo& info) {
   if (host_instance != nullptr) throw Napi::Error::New(info.Env(), "startDeviceHost was called before");
   set_io_flusher();
@@ -103,6 +105,7 @@ Napi::Value start_device_host(const Napi::CallbackInfo& info) {
                         post<FaultReport, fault_to_js>(on_fault, report_of(device, fault));
                       })
                       .release();
+  host_instance->set_cache(text(info[2]), number(info[3]));
   return info.Env().Undefined();
 }
 
@@ -112,13 +115,25 @@ Napi::Value open_layer_file(const Napi::CallbackInfo& info) {
                            [](Napi::Env env, uint64_t& layer) { return to_number(env, layer); });
 }
 
-// openRemoteLayer(digest, size, source, cacheDir)
+// openRemoteLayer(digest, size, source)
 Napi::Value open_remote_layer(const Napi::CallbackInfo& info) {
   DeviceHost& h = host(info.Env());
   return run_job<uint64_t>(info.Env(),
-                           [&h, digest = text(info[0]), size = number(info[1]), source = text(info[2]),
-                            cache_dir = text(info[3])] { return h.open_remote(digest, size, source, cache_dir); },
+                           [&h, digest = text(info[0]), size = number(info[1]), source = text(info[2])] {
+                             return h.open_remote(digest, size, source);
+                           },
                            [](Napi::Env env, uint64_t& layer) { return to_number(env, layer); });
+}
+
+// verifyLayer(layer)
+Napi::Value verify_layer(const Napi::CallbackInfo& info) {
+  DeviceHost& h = host(info.Env());
+  return run_job<bool>(info.Env(),
+                       [&h, layer = number(info[0])] {
+                         h.verify(layer);
+                         return true;
+                       },
+                       [](Napi::Env env, bool&) { return env.Undefined(); });
 }
 
 Napi::Value close_layer(const Napi::CallbackInfo& info) {
@@ -237,6 +252,42 @@ Napi::Value device_counters(const Napi::CallbackInfo& info) {
   }
 }
 
+// takeTrace(device)
+Napi::Value take_trace(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  try {
+    const std::vector<TracedRun> runs = host(env).take_trace(number(info[0]));
+    Napi::Array array = Napi::Array::New(env, runs.size());
+    for (uint32_t i = 0; i < runs.size(); ++i) {
+      Napi::Object object = Napi::Object::New(env);
+      object.Set("digest", runs[i].digest);
+      object.Set("first", to_number(env, runs[i].first));
+      object.Set("count", to_number(env, runs[i].count));
+      array.Set(i, object);
+    }
+    return array;
+  } catch (const std::runtime_error& e) {
+    throw Napi::Error::New(env, e.what());
+  }
+}
+
+// prefetchDevice(device, runs)
+Napi::Value prefetch_device(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto array = info[1].As<Napi::Array>();
+  std::vector<TracedRun> runs;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const auto run = array.Get(i).As<Napi::Object>();
+    runs.push_back({text(run.Get("digest")), number(run.Get("first")), number(run.Get("count"))});
+  }
+  try {
+    host(env).prefetch(number(info[0]), runs);
+    return env.Undefined();
+  } catch (const std::runtime_error& e) {
+    throw Napi::Error::New(env, e.what());
+  }
+}
+
 Napi::Value fetched_bytes(const Napi::CallbackInfo& info) {
   Napi::Object object = Napi::Object::New(info.Env());
   for (const auto& [digest, bytes] : host(info.Env()).fetches().fetched()) object.Set(digest, to_number(info.Env(), bytes));
@@ -311,6 +362,7 @@ void export_device(Napi::Env env, Napi::Object exports) {
   set("startDeviceHost", start_device_host);
   set("openLayerFile", open_layer_file);
   set("openRemoteLayer", open_remote_layer);
+  set("verifyLayer", verify_layer);
   set("closeLayer", close_layer);
   set("attachDevice", attach_device);
   set("takeOverDevice", take_over_device);
@@ -319,6 +371,8 @@ void export_device(Napi::Env env, Napi::Object exports) {
   set("detachDevice", detach_device);
   set("commitLayer", commit_layer);
   set("deviceCounters", device_counters);
+  set("takeTrace", take_trace);
+  set("prefetchDevice", prefetch_device);
   set("fetchedBytes", fetched_bytes);
   set("completeFetch", complete_fetch);
   set("failFetch", fail_fetch);

@@ -1,22 +1,25 @@
 #include "blob/cache_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cstring>
-#include <vector>
+#include <filesystem>
 
 #include "blob/local_blob.h"
 #include "error.h"
+#include "files/sha256.h"
 #include "zfile/crc32c.h"
+#include "zfile/scratch.h"
 
 namespace obd {
 namespace {
 
 constexpr uint64_t kPage = 4096;
 constexpr char kMagic[16] = "obd block cache";
-constexpr uint64_t kVersion = 1;
+constexpr uint64_t kVersion = 2;
 constexpr uint64_t kPresent = uint64_t{1} << 63;  // low 32 bits: CRC-32C of the extent
 constexpr uint32_t kCrcSeed = 0xffffffff;
 
@@ -27,6 +30,25 @@ struct Header {
   uint64_t blob_size;
   char digest[128];
 };
+
+// In the header page, after the header.
+constexpr uint64_t kOpeningAt = 1024, kDigestCheckedAt = 3072;
+constexpr uint64_t kMaxOpeningPieces = 16;
+constexpr uint64_t kMaxOpeningBytes = 64 << 20;
+constexpr uint64_t kDigestChecked = 0x6b6f747365676964;
+
+struct OpeningRecord {
+  uint64_t count;
+  struct {
+    uint64_t offset, length, crc;
+  } pieces[kMaxOpeningPieces];
+  uint64_t crc;  // of what is before
+};
+static_assert(kOpeningAt >= sizeof(Header) && kDigestCheckedAt >= kOpeningAt + sizeof(OpeningRecord));
+
+uint64_t record_crc(const OpeningRecord& record) {
+  return kPresent | crc32c_raw(&record, offsetof(OpeningRecord, crc), kCrcSeed);
+}
 
 Header header_for(const std::string& digest, uint64_t size) {
   Header header{};
@@ -56,6 +78,11 @@ uint64_t entry_for(const void* data, size_t count) { return kPresent | crc32c_ra
 
 uint64_t entry_offset(uint64_t extent) { return kPage + extent * sizeof(uint64_t); }
 
+// For what may fail without harm: the next comparison of checksums finds out.
+void try_write(int fd, const void* data, size_t count, uint64_t offset) noexcept {
+  [[maybe_unused]] const ssize_t n = ::pwrite(fd, data, count, static_cast<off_t>(offset));
+}
+
 // "sha256:abc" is kept as "sha256-abc".
 std::string file_name(std::string digest) {
   std::replace(digest.begin(), digest.end(), ':', '-');
@@ -69,20 +96,31 @@ CacheFile::CacheFile(const std::string& dir, const std::string& digest, uint64_t
     : path_(dir + "/" + file_name(digest)),
       digest_(digest),
       size_(size),
-      extents_((size + kExtentSize - 1) / kExtentSize),
-      data_start_(kPage + round_up(extents_ * sizeof(uint64_t), kPage)),
-      sound_(new std::atomic<bool>[extents_]()) {
+      layout_(size, nullptr),
+      data_start_(kPage + round_up(layout_.count() * sizeof(uint64_t), kPage)),
+      sound_(new std::atomic<bool>[layout_.count()]()) {
+  std::filesystem::create_directories(dir);
   for (int round = 0; round < 100; ++round) {
-    fd_ = UniqueFd(::open(path_.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-    if (fd_) {
-      if (matches_header()) return;
-      if (::unlink(path_.c_str()) != 0 && errno != ENOENT) throw_errno("remove " + path_);
-    } else if (errno != ENOENT) {
-      throw_errno("open " + path_);
-    }
+    if (open_existing()) return;
     create();
   }
   throw_errno("open " + path_, EBUSY);
+}
+
+// False when there is none, or when it has gone away while it was opened. One of something else is removed.
+bool CacheFile::open_existing() {
+  fd_ = UniqueFd(::open(path_.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd_ && errno == ENOENT) return false;
+  if (!fd_) throw_errno("open " + path_);
+  struct stat st;
+  if (::flock(fd_.get(), LOCK_SH) != 0 || ::fstat(fd_.get(), &st) != 0) throw_errno("lock " + path_);
+  if (st.st_nlink == 0) return false;
+  if (matches_header()) {
+    ::futimens(fd_.get(), nullptr);  // the last use is what eviction goes by
+    return true;
+  }
+  if (::unlink(path_.c_str()) != 0 && errno != ENOENT) throw_errno("remove " + path_);
+  return false;
 }
 
 // Puts an empty entry in place unless another process was faster. Whoever opens it before the header is
@@ -105,24 +143,23 @@ bool CacheFile::matches_header() const {
          std::memcmp(&found, &expected, sizeof(found)) == 0;
 }
 
-uint64_t CacheFile::extent_length(uint64_t extent) const {
-  return std::min(kExtentSize, size_ - extent * kExtentSize);
-}
-
 bool CacheFile::has(uint64_t extent) {
-  if (extent >= extents_) return false;
+  if (extent >= layout_.count()) return false;
   return sound_[extent].load(std::memory_order_acquire) || check_on_disk(extent);
 }
 
 bool CacheFile::check_on_disk(uint64_t extent) {
-  uint64_t entry = 0;
-  if (read_some(fd_.get(), &entry, sizeof(entry), entry_offset(extent)) != sizeof(entry)) return false;
-  if ((entry & kPresent) == 0) return false;
-  std::vector<char> data(extent_length(extent));
-  const size_t count = read_some(fd_.get(), data.data(), data.size(), data_start_ + extent * kExtentSize);
-  if (count != data.size() || entry_for(data.data(), data.size()) != entry) {
-    forget(extent);
-    return false;
+  const uint64_t length = layout_.length(extent);
+  if (length > 0) {
+    uint64_t entry = 0;
+    if (read_some(fd_.get(), &entry, sizeof(entry), entry_offset(extent)) != sizeof(entry)) return false;
+    if ((entry & kPresent) == 0) return false;
+    thread_local Scratch scratch;
+    char* const data = scratch.get(length);
+    if (read_some(fd_.get(), data, length, data_start_ + layout_.start(extent)) != length || entry_for(data, length) != entry) {
+      forget(extent);
+      return false;
+    }
   }
   sound_[extent].store(true, std::memory_order_release);
   return true;
@@ -139,19 +176,106 @@ bool CacheFile::read(void* buf, size_t count, uint64_t offset) {
 }
 
 void CacheFile::store(uint64_t extent, const void* data) {
-  const uint64_t length = extent_length(extent);
-  pwrite_full(fd_.get(), data, length, data_start_ + extent * kExtentSize, path_);
+  const uint64_t length = layout_.length(extent);
+  pwrite_full(fd_.get(), data, length, data_start_ + layout_.start(extent), path_);
   const uint64_t entry = entry_for(data, length);
   pwrite_full(fd_.get(), &entry, sizeof(entry), entry_offset(extent), path_);
   sound_[extent].store(true, std::memory_order_release);
 }
 
 void CacheFile::forget(uint64_t extent) noexcept {
-  if (extent >= extents_) return;
+  if (extent >= layout_.count()) return;
   sound_[extent].store(false, std::memory_order_release);
   const uint64_t absent = 0;
-  // A failure leaves the entry for the next checksum comparison to find.
-  [[maybe_unused]] const ssize_t n = ::pwrite(fd_.get(), &absent, sizeof(absent), static_cast<off_t>(entry_offset(extent)));
+  try_write(fd_.get(), &absent, sizeof(absent), entry_offset(extent));
+  try_write(fd_.get(), &absent, sizeof(absent), kDigestCheckedAt);
+  complete_to_.store(0, std::memory_order_relaxed);
 }
+
+void CacheFile::forget_all() noexcept {
+  for (uint64_t extent = 0; extent < layout_.count(); ++extent) forget(extent);
+  const OpeningRecord none{};
+  try_write(fd_.get(), &none, sizeof(none), kOpeningAt);
+}
+
+// Locks of the open file description: they end with the process, and count between two openers in one, too.
+bool CacheFile::lock_bytes(short type, uint64_t offset, uint64_t count) noexcept {
+  struct flock lock {};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = static_cast<off_t>(offset);
+  lock.l_len = static_cast<off_t>(count);
+  // A file system without such locks costs bytes fetched twice, nothing else.
+  return ::fcntl(fd_.get(), F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES);
+}
+
+bool CacheFile::try_lock(uint64_t extent) { return lock_bytes(F_WRLCK, entry_offset(extent), sizeof(uint64_t)); }
+void CacheFile::unlock(uint64_t extent) noexcept { lock_bytes(F_UNLCK, entry_offset(extent), sizeof(uint64_t)); }
+bool CacheFile::try_lock_opening() { return lock_bytes(F_WRLCK, kOpeningAt, sizeof(uint64_t)); }
+void CacheFile::unlock_opening() noexcept { lock_bytes(F_UNLCK, kOpeningAt, sizeof(uint64_t)); }
+
+std::vector<BlobPiece> CacheFile::opening_pieces() {
+  OpeningRecord record;
+  if (read_some(fd_.get(), &record, sizeof(record), kOpeningAt) != sizeof(record)) return {};
+  if (record.crc != record_crc(record) || record.count > kMaxOpeningPieces) return {};
+  std::vector<BlobPiece> pieces;
+  for (uint64_t i = 0; i < record.count; ++i) {
+    const auto& [offset, length, crc] = record.pieces[i];
+    if (length > kMaxOpeningBytes || offset > size_ || length > size_ - offset) return {};
+    BlobPiece piece{offset, std::string(length, '\0')};
+    if (!read(piece.bytes.data(), length, offset) || entry_for(piece.bytes.data(), length) != crc) return {};
+    pieces.push_back(std::move(piece));
+  }
+  return pieces;
+}
+
+void CacheFile::keep_opening_pieces(const std::vector<BlobPiece>& pieces) {
+  OpeningRecord record{};
+  if (pieces.size() > kMaxOpeningPieces) return;  // they are fetched again next time
+  for (const BlobPiece& piece : pieces) {
+    if (piece.bytes.size() > kMaxOpeningBytes) return;
+    pwrite_full(fd_.get(), piece.bytes.data(), piece.bytes.size(), data_start_ + piece.offset, path_);
+    record.pieces[record.count++] = {piece.offset, piece.bytes.size(), entry_for(piece.bytes.data(), piece.bytes.size())};
+  }
+  record.crc = record_crc(record);
+  pwrite_full(fd_.get(), &record, sizeof(record), kOpeningAt, path_);
+}
+
+bool CacheFile::is_complete() {
+  uint64_t extent = complete_to_.load(std::memory_order_relaxed);
+  for (; extent < layout_.count(); ++extent) {
+    uint64_t entry = 0;
+    if (layout_.length(extent) > 0 && (read_some(fd_.get(), &entry, sizeof(entry), entry_offset(extent)) != sizeof(entry) ||
+                                       (entry & kPresent) == 0)) {
+      break;
+    }
+  }
+  complete_to_.store(extent, std::memory_order_relaxed);
+  if (extent < layout_.count()) return false;
+  // What another process has left may be damaged.
+  for (extent = 0; extent < layout_.count(); ++extent) {
+    if (!has(extent)) return false;
+  }
+  return true;
+}
+
+std::string CacheFile::compute_digest() {
+  constexpr size_t kPiece = 1 << 20;
+  files::Sha256 sum;
+  std::vector<char> buf(kPiece);
+  for (uint64_t at = 0; at < size_; at += kPiece) {
+    const size_t count = static_cast<size_t>(std::min<uint64_t>(kPiece, size_ - at));
+    pread_full(fd_.get(), buf.data(), count, data_start_ + at, path_);
+    sum.update(buf.data(), count);
+  }
+  return files::digest_string(sum.finish());
+}
+
+bool CacheFile::is_digest_checked() const {
+  uint64_t mark = 0;
+  return read_some(fd_.get(), &mark, sizeof(mark), kDigestCheckedAt) == sizeof(mark) && mark == kDigestChecked;
+}
+
+void CacheFile::set_digest_checked() { try_write(fd_.get(), &kDigestChecked, sizeof(kDigestChecked), kDigestCheckedAt); }
 
 }  // namespace obd

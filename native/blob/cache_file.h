@@ -2,7 +2,10 @@
 // table that says which, with a checksum each. Several processes may use one file at once, and it may be
 // deleted at any time: whoever has it open goes on.
 //
-//   [header 4096][table: 8 bytes an extent, rounded up to 4096][data: extent i at data_start + i * 64 KiB]
+//   [header 4096][table: 8 bytes an extent, rounded up to 4096][data: the blob's bytes at data_start + offset]
+//
+// The header page also lists the pieces that opening the blob needed (trailer, index), which lie at their
+// places in the data, and says whether the whole blob was compared with its digest.
 //
 // A table entry is written after its data, and an entry is trusted only once its checksum was compared in
 // this process: what a crash or the disk tore is found and fetched again.
@@ -11,21 +14,30 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "blob/extent_layout.h"
 #include "system/unique_fd.h"
 
 namespace obd {
 
-constexpr uint64_t kExtentSize = 64 * 1024;
+// Bytes of a blob.
+struct BlobPiece {
+  uint64_t offset;
+  std::string bytes;
+};
 
 class CacheFile {
  public:
-  // Opens or creates the entry of blob `digest` (`size` bytes) in directory `dir`. A file that is not a
-  // cache entry of that blob is replaced. Throws std::system_error.
+  // Opens or creates the entry of blob `digest` (`size` bytes) in directory `dir`, which is made when it is
+  // missing. A file that is not a cache entry of that blob is replaced. As long as it is open, nobody evicts
+  // it (trim_cache). Throws std::system_error.
   CacheFile(const std::string& dir, const std::string& digest, uint64_t size);
 
-  uint64_t extents() const { return extents_; }
-  uint64_t extent_length(uint64_t extent) const;  // bytes; the last one may be short
+  // Cuts the extents anew. Before any of them is used.
+  void set_layout(ExtentLayout layout) { layout_ = std::move(layout); }
+  const ExtentLayout& layout() const { return layout_; }
+
   // Whether the extent is here and sound. Compares its checksum the first time.
   bool has(uint64_t extent);
   // How many extents right before this one are known to be here, up to `limit`. Does no I/O.
@@ -36,19 +48,43 @@ class CacheFile {
   void store(uint64_t extent, const void* data);
   // Forgets the extent, here and for other processes.
   void forget(uint64_t extent) noexcept;
+  // Forgets everything.
+  void forget_all() noexcept;
+
+  // Says to other processes that we fetch this extent; false when one of them says so already. Ends with
+  // unlock() or with this process.
+  bool try_lock(uint64_t extent);
+  void unlock(uint64_t extent) noexcept;
+  // The same for opening the blob.
+  bool try_lock_opening();
+  void unlock_opening() noexcept;
+
+  // What opening the blob needed, as another process has kept it; nothing when it is not there or damaged.
+  std::vector<BlobPiece> opening_pieces();
+  void keep_opening_pieces(const std::vector<BlobPiece>& pieces);
+
+  // Whether every extent is here and sound. Cheap as long as the table lacks one.
+  bool is_complete();
+  // "sha256:..." of the data.
+  std::string compute_digest();
+  bool is_digest_checked() const;
+  void set_digest_checked();
 
  private:
+  bool open_existing();
   void create();
   bool matches_header() const;
   bool check_on_disk(uint64_t extent);
+  bool lock_bytes(short type, uint64_t offset, uint64_t count) noexcept;
 
   std::string path_;
   std::string digest_;
   uint64_t size_;
-  uint64_t extents_;
+  ExtentLayout layout_;
   uint64_t data_start_;
   UniqueFd fd_;
-  std::unique_ptr<std::atomic<bool>[]> sound_;  // checked in this process
+  std::unique_ptr<std::atomic<bool>[]> sound_;   // checked in this process
+  std::atomic<uint64_t> complete_to_{0};  // extents before this one are in the table
 };
 
 }  // namespace obd

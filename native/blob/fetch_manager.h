@@ -1,19 +1,23 @@
-// Gets missing extents of remote blobs: an extent is fetched once however many readers wait for it,
-// neighbours go out as one request, and only so many requests are under way at a time. Whoever does the
-// fetching (TypeScript, by HTTP) is asked through `send` and answers with complete() or fail().
+// Gets missing extents of remote blobs: an extent is fetched once however many readers wait for it, here and
+// in other processes, neighbours go out as one request, and only so many requests are under way at a time.
+// What a reader waits for goes before what was only foreseen. Whoever does the fetching (TypeScript, by
+// HTTP) is asked through `send` and answers with complete() or fail().
 #pragma once
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <exception>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
 #include "blob/remote_blob.h"
+#include "blob/wanted_extents.h"
 #include "blob/worker_threads.h"
 
 namespace obd {
@@ -34,8 +38,10 @@ struct FetchRequest {
   uint64_t id;
   std::string digest;
   std::string source;  // RemoteBlob::source()
+  uint64_t blob_size;
   uint64_t offset;     // bytes
   uint64_t length;
+  bool again;          // what came the first time was damaged: another place may have it right
 };
 
 class FetchManager {
@@ -43,8 +49,9 @@ class FetchManager {
   using Send = std::function<void(const FetchRequest&)>;
   using Done = std::function<void(std::exception_ptr)>;
 
-  // `send` is called on any thread and must not block.
-  explicit FetchManager(Send send);
+  // `send` is called on any thread and must not block; `on_stored` on a completion thread, with the bytes
+  // that were added to the block cache.
+  explicit FetchManager(Send send, std::function<void(uint64_t)> on_stored = nullptr);
   // Fails what is under way, then waits for the callbacks to end.
   ~FetchManager();
 
@@ -53,6 +60,10 @@ class FetchManager {
   void when_local(const Misses& misses, Done done);
   // The same, waiting. Never on a thread that serves a device, nor in a `done`.
   void wait_local(const Misses& misses);
+  // Gets `count` extents from `first` on before anybody asks for them, as far as they are not there.
+  void prefetch(RemoteBlob& blob, uint64_t first, uint64_t count);
+  // Bytes of a blob that go past its extents and the cache. Waits as wait_local does. Throws FetchError.
+  std::string fetch_bytes(RemoteBlob& blob, uint64_t offset, uint64_t length, bool again);
 
   // The answers to a request. An unknown id is ignored. `data` is what was received; a wrong length fails
   // the request.
@@ -63,35 +74,52 @@ class FetchManager {
   std::map<std::string, uint64_t> fetched() const;
 
  private:
-  struct Waiter;
-  using Waiters = std::vector<std::shared_ptr<Waiter>>;
-  struct Wanted {  // one blob's extents that nobody was asked for yet
-    std::shared_ptr<RemoteBlob> blob;
-    std::map<uint64_t, Waiters> extents;
-  };
   struct InFlight {
     std::shared_ptr<RemoteBlob> blob;
     FetchRequest request;
-    uint64_t first_extent;
-    std::vector<Waiters> waiters;  // of each extent
+    uint64_t first_extent = 0;
+    std::vector<Waiters> waiters;  // of each extent; none when `bytes` wants it all
+    std::function<void(std::string data, std::exception_ptr)> bytes;
     bool settling = false;
   };
+  // An extent that another process fetches.
+  struct Foreign {
+    std::shared_ptr<RemoteBlob> blob;
+    Waiters waiters;
+    std::chrono::steady_clock::time_point since;
+  };
+  // What has to be done once the mutex is free.
+  struct Actions {
+    std::vector<FetchRequest> send;
+    std::vector<std::shared_ptr<Waiter>> ready;
+  };
 
-  void want(RemoteBlob& blob, uint64_t extent, std::shared_ptr<Waiter> waiter);
   void read_ahead(const Misses& misses);
   Waiters* find_extent(RemoteBlob* blob, uint64_t extent);
-  std::vector<FetchRequest> take_sendable();
-  void settle(uint64_t id, const std::string& data, std::string failure);
-  static std::string store(const InFlight& fetch, const std::string& data);
+  void take_sendable(Actions& actions);
+  bool take_request(WantedExtents& from, uint64_t limit, Actions& actions);
+  bool claim(RemoteBlob& blob, uint64_t extent, Waiters& waiters, Actions& actions);
+  void send_request(std::unique_ptr<InFlight> fetch, Actions& actions);
+  void watch_foreign();
+  void settle(uint64_t id, std::string data, std::string failure);
+  bool ask_again(uint64_t id);
+  static std::string damage_in(const InFlight& fetch, const std::string& data);
+  std::string store(const InFlight& fetch, const std::string& data);
+  static void release(const Waiters& waiters, const std::exception_ptr& error, Actions& actions);
+  void act(const Actions& actions, bool here);
 
   const Send send_;
+  const std::function<void(uint64_t)> on_stored_;
   mutable std::mutex mutex_;
-  std::unordered_map<RemoteBlob*, Wanted> wanted_;
-  std::deque<RemoteBlob*> turn_;  // blobs with wanted extents, in the order they get a request
+  WantedExtents demanded_, foreseen_;
+  std::map<std::pair<RemoteBlob*, uint64_t>, Foreign> foreign_;
   std::unordered_map<uint64_t, std::unique_ptr<InFlight>> in_flight_;
   uint64_t next_id_ = 1;
   std::map<std::string, uint64_t> fetched_;
+  bool ending_ = false;
+  std::condition_variable foreign_changed_;
   WorkerThreads workers_;
+  std::thread foreign_watch_;  // started when it is needed
 };
 
 }  // namespace obd

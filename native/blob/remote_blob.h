@@ -14,30 +14,44 @@ namespace obd {
 
 class RemoteBlob final : public Blob, public std::enable_shared_from_this<RemoteBlob> {
  public:
-  // `source` says where the blob is; it is handed to whoever fetches and not looked at here.
-  // `cache_dir` must exist. Throws std::system_error.
+  // `source` says where the blob is; it is handed to whoever fetches and not looked at here. Throws
+  // std::system_error.
   RemoteBlob(std::string digest, uint64_t size, std::string source, const std::string& cache_dir);
 
   uint64_t size() const override { return size_; }
   const std::string& name() const override { return digest_; }
+  // Throws FormatError for good once the blob as a whole turned out to be another one.
   bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) override;
   // Says yes once in a minute for each extent: bytes that are still wrong after a second fetch are what
   // the registry has. Either way the extents are forgotten.
   bool distrust(uint64_t offset, size_t count, Misses& misses) override;
 
-  const std::string& source() const { return source_; }
-  bool has(uint64_t extent) { return cache_.has(extent); }
-  uint64_t extents() const { return cache_.extents(); }
-  uint64_t run_before(uint64_t extent, uint64_t limit) const { return cache_.run_before(extent, limit); }
-  uint64_t extent_length(uint64_t extent) const { return cache_.extent_length(extent); }
+  // Makes extents of whole blocks, which are checked when they come. Before the first read.
+  void set_blocks(std::unique_ptr<const BlockMap> blocks);
+  // What is wrong with an extent's bytes; empty when nothing is known against them.
+  std::string check(uint64_t extent, const void* data) const;
   // Stores one whole extent. Throws std::system_error.
   void store(uint64_t extent, const void* data) { cache_.store(extent, data); }
+  // Compares the blob with its digest as soon as all of it is here, once for all processes. What is wrong;
+  // then everything is forgotten and reads fail.
+  std::string check_whole();
+
+  const std::string& source() const { return source_; }
+  const ExtentLayout& layout() const { return cache_.layout(); }
+  bool has(uint64_t extent) { return cache_.has(extent); }
+  uint64_t run_before(uint64_t extent, uint64_t limit) const { return cache_.run_before(extent, limit); }
+  CacheFile& cache() { return cache_; }
 
  private:
   const std::string digest_;
   const uint64_t size_;
   const std::string source_;
   CacheFile cache_;
+  std::unique_ptr<const BlockMap> blocks_;
+  std::atomic<bool> condemned_{false};
+  std::mutex digest_mutex_;
+  bool digest_checked_ = false;
+  std::string condemned_because_;
   std::mutex doubts_mutex_;
   std::unordered_map<uint64_t, std::chrono::steady_clock::time_point> doubts_;  // by extent
 };

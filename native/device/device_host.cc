@@ -6,8 +6,10 @@
 #include <chrono>
 #include <thread>
 
+#include "blob/cache_limit.h"
 #include "blob/local_blob.h"
 #include "device/fuse_device.h"
+#include "device/remote_layer.h"
 #include "device/tcmu_device.h"
 #include "device/ublk_device.h"
 #include "error.h"
@@ -16,8 +18,8 @@
 namespace obd {
 namespace {
 
-// Rounds of fetching that opening a layer takes: trailer, index parts, and some for luck.
-constexpr int kOpenRounds = 32;
+// The block cache is looked at again when it has grown by this share of its limit.
+constexpr uint64_t kTrimShare = 16;
 // udev and the like open a new block device for a moment now and then.
 constexpr auto kBusyPause = std::chrono::milliseconds(5);
 constexpr int kBusyRounds = 40;
@@ -37,15 +39,6 @@ std::unique_ptr<ServedDevice> serve(const AttachRequest& request, const std::sha
   const DiskRequests requests(disk, fetches, helpers, on_fault);
   if (request.kind == DeviceKind::ublk) return UblkDevice::attach(requests, label);
   return TcmuDevice::attach(requests, label, inflight_path(request.directory, label));
-}
-
-std::shared_ptr<SealedLayer> open_waiting(FetchManager& fetches, const std::shared_ptr<Blob>& blob) {
-  for (int round = 0; round < kOpenRounds; ++round) {
-    Misses misses;
-    if (std::shared_ptr<SealedLayer> layer = SealedLayer::try_open(blob, misses)) return layer;
-    fetches.wait_local(misses);
-  }
-  throw std::runtime_error(blob->name() + ": the layer's index does not stay in the block cache");
 }
 
 // A writable layer whose files go away again when it could not be put to use.
@@ -73,7 +66,7 @@ class NewWritable {
 }  // namespace
 
 DeviceHost::DeviceHost(FetchManager::Send send, HostFaultListener on_fault)
-    : on_fault_(std::move(on_fault)), fetches_(std::move(send)), helpers_(helper_threads(), "obd-helper") {}
+    : on_fault_(std::move(on_fault)), fetches_(std::move(send), [this](uint64_t bytes) { cache_grew(bytes); }), helpers_(helper_threads(), "obd-helper") {}
 
 uint64_t DeviceHost::add_layer(OpenLayer layer) {
   const std::lock_guard lock(mutex_);
@@ -95,25 +88,40 @@ std::shared_ptr<DeviceHost::Device> DeviceHost::device(uint64_t id) const {
   return found->second;
 }
 
-uint64_t DeviceHost::open_shared(const std::string& key, const std::function<std::shared_ptr<Blob>()>& open_blob) {
-  std::promise<std::shared_ptr<Layer>> opened;
-  std::shared_future<std::shared_ptr<Layer>> opening;
+void DeviceHost::set_cache(const std::string& directory, uint64_t limit) {
+  cache_dir_ = directory;
+  cache_limit_ = limit;
+  trim_cache_aside();
+}
+
+void DeviceHost::cache_grew(uint64_t bytes) {
+  if (cache_growth_.fetch_add(bytes) + bytes >= cache_limit_ / kTrimShare) trim_cache_aside();
+}
+
+void DeviceHost::trim_cache_aside() {
+  cache_growth_ = 0;
+  helpers_.run([this] { trim_cache(cache_dir_, cache_limit_); });
+}
+
+uint64_t DeviceHost::open_shared(const std::string& key, const std::function<OpenLayer()>& open) {
+  std::promise<OpenLayer> opened;
+  std::shared_future<OpenLayer> opening;
   {
     const std::lock_guard lock(mutex_);
     const SharedLayer& known = shared_[key];
-    if (std::shared_ptr<Layer> open = known.open.lock()) {
-      layers_.emplace(next_number_, OpenLayer{std::move(open), nullptr});
+    if (std::shared_ptr<Layer> layer = known.open.lock()) {
+      layers_.emplace(next_number_, OpenLayer{std::move(layer), nullptr, known.remote.lock()});
       return next_number_++;
     }
     opening = known.opening;
     if (!opening.valid()) shared_[key].opening = opened.get_future().share();
   }
-  if (opening.valid()) return add_layer({opening.get(), nullptr});
+  if (opening.valid()) return add_layer(opening.get());
 
-  std::shared_ptr<Layer> layer;
+  OpenLayer layer;
   std::exception_ptr error;
   try {
-    layer = open_waiting(fetches_, open_blob());
+    layer = open();
     opened.set_value(layer);
   } catch (...) {
     error = std::current_exception();
@@ -124,21 +132,24 @@ uint64_t DeviceHost::open_shared(const std::string& key, const std::function<std
     if (error) {
       shared_.erase(key);
     } else {
-      shared_[key] = {layer, {}};
+      shared_[key] = {layer.layer, layer.remote, {}};
     }
   }
   if (error) std::rethrow_exception(error);
-  return add_layer({std::move(layer), nullptr});
+  return add_layer(std::move(layer));
 }
 
 uint64_t DeviceHost::open_file(const std::string& digest, const std::string& path) {
-  return open_shared("file " + digest + " " + path, [&] { return std::make_shared<LocalBlob>(path); });
+  return open_shared("file " + digest + " " + path, [&] {
+    return OpenLayer{SealedLayer::open(std::make_shared<LocalBlob>(path)), nullptr, nullptr};
+  });
 }
 
-uint64_t DeviceHost::open_remote(const std::string& digest, uint64_t size, const std::string& source,
-                                 const std::string& cache_dir) {
-  return open_shared("remote " + digest + " " + source,
-                     [&] { return std::make_shared<RemoteBlob>(digest, size, source, cache_dir); });
+uint64_t DeviceHost::open_remote(const std::string& digest, uint64_t size, const std::string& source) {
+  return open_shared("remote " + digest + " " + source, [&] {
+    const auto blob = std::make_shared<RemoteBlob>(digest, size, source, cache_dir_);
+    return OpenLayer{open_remote_layer(fetches_, blob), nullptr, blob};
+  });
 }
 
 void DeviceHost::close_layer(uint64_t layer) {
@@ -188,6 +199,7 @@ AttachedDevice DeviceHost::attach(const AttachRequest& request) {
   auto device = std::make_shared<Device>();
   device->disk = std::make_shared<StackDevice>(
       std::make_unique<Stack>(std::move(lowers), writable ? writable->layer() : nullptr));
+  device->remotes = remotes_of(request.lowers);
   device->served = serve(request, device->disk, fetches_, helpers_, fault_listener(id));
   if (writable) writable->keep();
   const AttachedDevice attached{id, device->served->path(), device->disk->size()};
@@ -203,6 +215,7 @@ std::optional<AttachedDevice> DeviceHost::take_over(const TakeOverRequest& reque
   if (request.writable) top = WritableLayer::open(request.writable->data, request.writable->index);
   auto device = std::make_shared<Device>();
   device->disk = std::make_shared<StackDevice>(std::make_unique<Stack>(layers_of(request.lowers), top), request.first_write);
+  device->remotes = remotes_of(request.lowers);
   const DiskRequests requests(device->disk, fetches_, helpers_, fault_listener(id));
   if (request.kind == DeviceKind::ublk) device->served = UblkDevice::take_over(requests, label);
   if (request.kind == DeviceKind::tcmu) {
@@ -223,7 +236,7 @@ std::optional<uint64_t> DeviceHost::seal(uint64_t id, const WritableFiles& next,
   std::optional<Stack::Frozen> frozen = target->disk->seal(fetches_, writable.layer(), if_writes);
   if (!frozen) return std::nullopt;
   writable.keep();
-  return add_layer({std::move(frozen->layer), std::move(frozen->below)});
+  return add_layer({std::move(frozen->layer), std::move(frozen->below), nullptr});
 }
 
 CommitResult DeviceHost::commit(uint64_t number, const std::string& path, const std::string& uuid,
@@ -238,6 +251,37 @@ CommitResult DeviceHost::commit(uint64_t number, const std::string& path, const 
 }
 
 StackDevice::Counters DeviceHost::counters(uint64_t id) const { return device(id)->disk->counters(); }
+
+std::vector<TracedRun> DeviceHost::take_trace(uint64_t id) const { return device(id)->disk->take_trace(); }
+
+void DeviceHost::prefetch(uint64_t id, const std::vector<TracedRun>& runs) {
+  helpers_.run([this, target = device(id), runs] {
+    for (const TracedRun& run : runs) {
+      const auto found = target->remotes.find(run.digest);
+      if (found != target->remotes.end()) fetches_.prefetch(*found->second, run.first, run.count);
+    }
+  });
+}
+
+void DeviceHost::verify(uint64_t number) {
+  const std::shared_ptr<RemoteBlob> blob = layer(number).remote;
+  if (!blob) return;
+  Misses all;
+  for (uint64_t extent = 0; extent < blob->layout().count(); ++extent) {
+    if (!blob->has(extent)) all.push_back({blob.get(), extent});
+  }
+  fetches_.wait_local(all);
+  const std::string problem = blob->check_whole();
+  if (!problem.empty()) throw std::runtime_error(blob->name() + ": " + problem);
+}
+
+std::map<std::string, std::shared_ptr<RemoteBlob>> DeviceHost::remotes_of(const std::vector<uint64_t>& numbers) const {
+  std::map<std::string, std::shared_ptr<RemoteBlob>> remotes;
+  for (const uint64_t number : numbers) {
+    if (std::shared_ptr<RemoteBlob> remote = layer(number).remote) remotes.emplace(remote->name(), std::move(remote));
+  }
+  return remotes;
+}
 
 bool DeviceHost::detach(uint64_t id) {
   std::shared_ptr<Device> target;

@@ -1,6 +1,8 @@
 // The layers and devices of one device server process, by number: what addon_device.cc makes callable.
 // All calls may block and belong on threads of their own, except those marked otherwise.
 #pragma once
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <future>
 #include <map>
@@ -56,10 +58,13 @@ class DeviceHost {
   // `send` asks for bytes of remote blobs (FetchManager); `on_fault` is called from serving threads.
   DeviceHost(FetchManager::Send send, HostFaultListener on_fault);
 
+  // Where fetched bytes are kept, and how many of them at most (trim_cache). Before the first remote layer.
+  void set_cache(const std::string& directory, uint64_t limit);
+
   // Opens a sealed layer in a file, or in a registry through the cache in `cache_dir`. A layer that is
   // open already is shared. Returns its number, to be given back with close_layer.
   uint64_t open_file(const std::string& digest, const std::string& path);
-  uint64_t open_remote(const std::string& digest, uint64_t size, const std::string& source, const std::string& cache_dir);
+  uint64_t open_remote(const std::string& digest, uint64_t size, const std::string& source);
   // Opens a layer that a server which died has frozen, lying on `lowers`.
   uint64_t open_frozen(const WritableFiles& files, const std::vector<uint64_t>& lowers);
   // Forgets the number; devices that have the layer keep it. Does not block.
@@ -75,6 +80,12 @@ class DeviceHost {
   CommitResult commit(uint64_t layer, const std::string& path, const std::string& uuid,
                       const std::optional<std::string>& parent_uuid);
   StackDevice::Counters counters(uint64_t device) const;  // does not block
+  // What was read of the device's remote layers since the last call. Does not block.
+  std::vector<TracedRun> take_trace(uint64_t device) const;
+  // Gets these parts of the device's remote layers before anybody reads them. Returns at once.
+  void prefetch(uint64_t device, const std::vector<TracedRun>& runs);
+  // Reads all of a remote layer and compares it with its digest. Does nothing for one in a file.
+  void verify(uint64_t layer);
   // False while the device is mounted or open elsewhere. No error when it is gone already.
   bool detach(uint64_t device);
 
@@ -84,14 +95,17 @@ class DeviceHost {
   struct OpenLayer {
     std::shared_ptr<Layer> layer;
     std::shared_ptr<const Below> below;  // of a layer frozen here
+    std::shared_ptr<RemoteBlob> remote;  // of a layer in a registry
   };
   struct SharedLayer {
     std::weak_ptr<Layer> open;
-    std::shared_future<std::shared_ptr<Layer>> opening;  // valid while somebody opens it
+    std::weak_ptr<RemoteBlob> remote;
+    std::shared_future<OpenLayer> opening;  // valid while somebody opens it
   };
   struct Device {
     std::shared_ptr<StackDevice> disk;
     std::unique_ptr<ServedDevice> served;
+    std::map<std::string, std::shared_ptr<RemoteBlob>> remotes;  // by digest
     std::mutex mutex;  // one seal or detach at a time
   };
 
@@ -101,7 +115,10 @@ class DeviceHost {
   FaultListener fault_listener(uint64_t device);
   OpenLayer layer(uint64_t number) const;
   std::shared_ptr<Device> device(uint64_t id) const;
-  uint64_t open_shared(const std::string& key, const std::function<std::shared_ptr<Blob>()>& open_blob);
+  std::map<std::string, std::shared_ptr<RemoteBlob>> remotes_of(const std::vector<uint64_t>& numbers) const;
+  uint64_t open_shared(const std::string& key, const std::function<OpenLayer()>& open);
+  void cache_grew(uint64_t bytes);
+  void trim_cache_aside();
 
   const HostFaultListener on_fault_;
   mutable std::mutex mutex_;
@@ -109,6 +126,9 @@ class DeviceHost {
   std::map<uint64_t, OpenLayer> layers_;
   std::map<std::string, SharedLayer> shared_;  // by kind, digest and place
   std::map<uint64_t, std::shared_ptr<Device>> devices_;
+  std::string cache_dir_;
+  uint64_t cache_limit_ = UINT64_MAX;
+  std::atomic<uint64_t> cache_growth_{0};  // since it was trimmed
   // Last: their threads end before what they use.
   FetchManager fetches_;
   WorkerThreads helpers_;  // of the serving threads

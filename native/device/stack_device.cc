@@ -15,6 +15,7 @@ constexpr int kSealRounds = 16;
 }  // namespace
 
 bool StackDevice::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
+  const ReadTrace::Scope traced(trace_);
   if (!stack_->try_read(buf, count, offset, misses)) return false;
   bytes_read_.fetch_add(count, std::memory_order_relaxed);
   return true;

@@ -8,6 +8,8 @@
 #include <string>
 
 #include "blob/fetch_manager.h"
+#include "blob/read_trace.h"
+#include "blob/read_trace.h"
 #include "device/block_device.h"
 #include "lsmt/stack.h"
 
@@ -31,6 +33,8 @@ class StackDevice : public BlockDevice {
     uint64_t bytes_read, bytes_written;
   };
   Counters counters() const;
+  // What was read of remote blobs since the last call.
+  std::vector<TracedRun> take_trace() { return trace_.take(); }
 
   // Live seal: makes the superblock of an ext4 in it clean (ext4/superblock.h), freezes the writable layer
   // and stacks `next` on it, atomically with respect to writes. With `if_writes`, nullopt and no change
@@ -46,6 +50,7 @@ class StackDevice : public BlockDevice {
   void change(Change make);
 
   std::unique_ptr<Stack> stack_;
+  ReadTrace trace_;
   std::shared_mutex gate_;  // shared by writes, alone for a seal
   std::atomic<uint64_t> writes_, bytes_read_{0}, bytes_written_{0};
   std::mutex failure_mutex_;

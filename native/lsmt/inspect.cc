@@ -66,7 +66,7 @@ ZFileReport describe_zfile(const ZFile& file, Blob& payload, LayerReport& report
   }
 
   const ZFileHeader& h = file.header();
-  const JumpTable& table = file.jump_table();
+  const JumpTable& table = *file.jump_table();
   ZFileReport r{};
   r.algorithm = h.algorithm == static_cast<uint8_t>(ZFileAlgorithm::zstd) ? "zstd" : "lz4";
   r.block_size = h.block_size;

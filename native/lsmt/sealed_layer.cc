@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <vector>
 
+#include "blob/local_blob.h"
 #include "blob/tar_entry.h"
 #include "error.h"
+#include "zfile/tail.h"
 
 namespace obd {
 namespace {
 
+// More than a trailer with the end of a tar behind it.
 constexpr uint64_t kTailProbe = 4096;
 
 void check_trailer(const LsmtHeader& t, const std::string& name, uint64_t trailer_offset) {
@@ -48,32 +51,54 @@ std::shared_ptr<SealedLayer> SealedLayer::try_open(const std::shared_ptr<Blob>& 
   if (!try_unwrap_tar(blob, layer->payload_, misses) || !tail_local) return nullptr;
   if (!ZFile::try_open(layer->payload_, layer->zfile_, misses)) return nullptr;
   layer->content_ = layer->zfile_ ? std::static_pointer_cast<Blob>(layer->zfile_) : layer->payload_;
+  const bool head_local = layer->try_read_head(misses);
+  return layer->try_load_content(misses) && head_local ? layer : nullptr;
+}
 
-  const std::shared_ptr<Blob>& content = layer->content_;
-  const uint64_t size = content->size();
-  const std::string& name = blob->name();
+std::shared_ptr<SealedLayer> SealedLayer::try_open_from_tail(const std::shared_ptr<Blob>& blob, Misses& misses) {
+  char tail[kTailProbe];
+  const size_t probe = static_cast<size_t>(std::min<uint64_t>(sizeof tail, blob->size()));
+  if (!blob->try_read(tail, probe, blob->size() - probe, misses)) return nullptr;
+  const std::optional<ZFileAtTail> found = find_zfile_at_tail(tail, probe, blob->size());
+  if (!found) return try_open(blob, misses);
+  std::shared_ptr<SealedLayer> layer(new SealedLayer());
+  layer->blob_ = blob;
+  layer->payload_ = std::make_shared<WindowBlob>(blob, found->offset, found->size);
+  if (!ZFile::try_open_at(layer->payload_, found->trailer, layer->zfile_, misses)) return nullptr;
+  layer->content_ = layer->zfile_;
+  return layer->try_load_content(misses) ? layer : nullptr;
+}
+
+// Checks that the content begins as a layer does.
+bool SealedLayer::try_read_head(Misses& misses) {
+  const uint64_t size = content_->size();
   if (size < 2 * kLsmtHeaderSize) {
-    throw FormatError(name, 0, "not an overlaybd layer: " + std::to_string(size) + " bytes are too few");
+    throw FormatError(name(), 0, "not an overlaybd layer: " + std::to_string(size) + " bytes are too few");
   }
   char block[kLsmtHeaderSize];
-  bool local = content->try_read(block, sizeof block, 0, misses);
-  if (local) {
-    if (!has_lsmt_magic(block)) {
-      throw FormatError(name, 0, layer->zfile_ ? "not an overlaybd layer: a ZFile, but no LSMT magic in what it holds"
-                                               : "not an overlaybd layer: neither ZFile nor LSMT magic in its first bytes");
-    }
-    layer->header_ = decode_lsmt_header(block);
-    if (!layer->header_.has(LsmtHeader::kIsHeader)) throw FormatError(name, 0, "lsmt: the header's flags say trailer");
-  }
-  const uint64_t trailer_offset = size - kLsmtHeaderSize;
-  if (!content->try_read(block, sizeof block, trailer_offset, misses) || !local) return nullptr;
+  if (!content_->try_read(block, sizeof block, 0, misses)) return false;
   if (!has_lsmt_magic(block)) {
-    throw FormatError(name, trailer_offset, "lsmt: no trailer here: the layer is not sealed, or truncated");
+    throw FormatError(name(), 0, zfile_ ? "not an overlaybd layer: a ZFile, but no LSMT magic in what it holds"
+                                        : "not an overlaybd layer: neither ZFile nor LSMT magic in its first bytes");
   }
-  layer->trailer_ = decode_lsmt_header(block);
-  check_trailer(layer->trailer_, name, trailer_offset);
-  if (!layer->try_load_index(misses)) return nullptr;
-  return layer;
+  header_ = decode_lsmt_header(block);
+  if (!header_.has(LsmtHeader::kIsHeader)) throw FormatError(name(), 0, "lsmt: the header's flags say trailer");
+  return true;
+}
+
+bool SealedLayer::try_load_content(Misses& misses) {
+  if (content_->size() < 2 * kLsmtHeaderSize) {
+    throw FormatError(name(), 0, "not an overlaybd layer: " + std::to_string(content_->size()) + " bytes are too few");
+  }
+  const uint64_t trailer_offset = content_->size() - kLsmtHeaderSize;
+  char block[kLsmtHeaderSize];
+  if (!content_->try_read(block, sizeof block, trailer_offset, misses)) return false;
+  if (!has_lsmt_magic(block)) {
+    throw FormatError(name(), trailer_offset, "lsmt: no trailer here: the layer is not sealed, or truncated");
+  }
+  trailer_ = decode_lsmt_header(block);
+  check_trailer(trailer_, name(), trailer_offset);
+  return try_load_index(misses);
 }
 
 bool SealedLayer::try_load_index(Misses& misses) {

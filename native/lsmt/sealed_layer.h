@@ -15,6 +15,9 @@ class SealedLayer : public Layer {
   // when some of these are not local: fetch them and call again (a handful of rounds at most). Throws
   // FormatError when the blob is not a layer or is damaged.
   static std::shared_ptr<SealedLayer> try_open(const std::shared_ptr<Blob>& blob, Misses& misses);
+  // The same for a blob in a registry: begins at its end, which says where everything else is, and leaves the
+  // headers alone when that is a ZFile's.
+  static std::shared_ptr<SealedLayer> try_open_from_tail(const std::shared_ptr<Blob>& blob, Misses& misses);
   // For blobs that never miss.
   static std::shared_ptr<SealedLayer> open(const std::shared_ptr<Blob>& blob);
 
@@ -25,7 +28,7 @@ class SealedLayer : public Layer {
   std::shared_ptr<Blob> data() const override { return content_; }
   std::shared_ptr<const FrozenIndex> index() const override { return index_; }
 
-  // The trailer's fields; a sealed layer's header has no index fields.
+  // The trailer's fields; a sealed layer's header has no index fields. The header is empty when it was left alone.
   const LsmtHeader& trailer() const { return trailer_; }
   const LsmtHeader& header() const { return header_; }
   // Records on disk, padding included, and how many of them are padding.
@@ -39,6 +42,8 @@ class SealedLayer : public Layer {
 
  private:
   SealedLayer() = default;
+  bool try_read_head(Misses& misses);
+  bool try_load_content(Misses& misses);
   bool try_load_index(Misses& misses);
 
   std::shared_ptr<Blob> blob_, payload_, content_;

@@ -49,9 +49,7 @@ bool distrust_or_throw(Blob& payload, uint64_t offset, uint64_t count, const std
 }  // namespace
 
 ZFile::ZFile(std::shared_ptr<Blob> payload, const ZFileHeader& header)
-    : payload_(std::move(payload)),
-      header_(header),
-      table_(kZFileHeaderSize + uint64_t{header.dict_size}, header.block_size) {
+    : payload_(std::move(payload)), header_(header) {
   while ((uint32_t{1} << block_shift_) < header.block_size) block_shift_++;
 }
 
@@ -85,7 +83,19 @@ bool ZFile::try_open(const std::shared_ptr<Blob>& payload, std::shared_ptr<ZFile
     }
     check_header(h, payload->name(), trailer_offset, trailer_offset);
   }
-  std::shared_ptr<ZFile> opened(new ZFile(payload, h));
+  return open_checked(payload, h, file, misses);
+}
+
+bool ZFile::try_open_at(const std::shared_ptr<Blob>& payload, const ZFileHeader& trailer, std::shared_ptr<ZFile>& file,
+                        Misses& misses) {
+  const uint64_t trailer_offset = payload->size() - kZFileHeaderSize;
+  check_header(trailer, payload->name(), trailer_offset, trailer_offset);
+  return open_checked(payload, trailer, file, misses);
+}
+
+bool ZFile::open_checked(const std::shared_ptr<Blob>& payload, const ZFileHeader& header, std::shared_ptr<ZFile>& file,
+                         Misses& misses) {
+  std::shared_ptr<ZFile> opened(new ZFile(payload, header));
   if (!opened->try_load_index(misses)) return false;
   file = std::move(opened);
   return true;
@@ -98,6 +108,7 @@ bool ZFile::try_load_index(Misses& misses) {
   const uint64_t end = header_.index_offset + header_.block_count * 4;
   thread_local Scratch scratch;
   char* buf = scratch.get(kIndexRead);
+  const auto table = std::make_shared<JumpTable>(kZFileHeaderSize + uint64_t{header_.dict_size}, header_.block_size);
   uint32_t crc = 0;
   bool local = true;
   for (uint64_t at = header_.index_offset; at < end;) {
@@ -110,26 +121,27 @@ bool ZFile::try_load_index(Misses& misses) {
         std::memcpy(&length, buf + i, 4);
         if (length <= crc_bytes || length > longest) {
           return distrust_or_throw(*payload_, at + i, sizeof length,
-                                   "block " + std::to_string(table_.blocks()) + " cannot be " + std::to_string(length) +
+                                   "block " + std::to_string(table->blocks()) + " cannot be " + std::to_string(length) +
                                        " bytes long",
                                    misses);
         }
-        table_.append(length);
+        table->append(length);
       }
     }
     at += n;
   }
   if (!local) return false;
   const char* problem = nullptr;
-  if (table_.offset(table_.blocks()) > header_.index_offset) problem = "the blocks reach into the index";
+  if (table->offset(table->blocks()) > header_.index_offset) problem = "the blocks reach into the index";
   if (header_.has(ZFileHeader::kDigest) && crc != header_.index_crc) problem = "the index does not match its checksum";
   if (problem) return distrust_or_throw(*payload_, header_.index_offset, end - header_.index_offset, problem, misses);
-  table_.shrink_to_fit();
+  table->shrink_to_fit();
+  table_ = table;
   return true;
 }
 
 const char* ZFile::decode_block(const char* stored, uint64_t block, char* dst, size_t expected) const {
-  size_t length = static_cast<size_t>(table_.offset(block + 1) - table_.offset(block));
+  size_t length = static_cast<size_t>(table_->offset(block + 1) - table_->offset(block));
   if (header_.verify) {
     length -= 4;
     uint32_t crc;
@@ -149,10 +161,10 @@ bool ZFile::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
   const uint64_t last = (end - 1) >> block_shift_;
   bool local = true;
   for (uint64_t block = offset >> block_shift_; block <= last;) {
-    const uint64_t start = table_.offset(block);
+    const uint64_t start = table_->offset(block);
     uint64_t stop = block + 1;
-    uint64_t stop_offset = table_.offset(stop);
-    while (stop <= last && table_.offset(stop + 1) - start <= kMaxRead) stop_offset = table_.offset(++stop);
+    uint64_t stop_offset = table_->offset(stop);
+    while (stop <= last && table_->offset(stop + 1) - start <= kMaxRead) stop_offset = table_->offset(++stop);
     const size_t bytes = static_cast<size_t>(stop_offset - start);
     char* stored = stored_scratch.get(bytes);
     if (!payload_->try_read(stored, bytes, start, misses)) local = false;
@@ -165,11 +177,11 @@ bool ZFile::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
       char* target = partial ? plain_scratch.get(header_.block_size) : dst;
       const char* problem = decode_block(stored, block, target, expected);
       if (problem) {
-        local = distrust_or_throw(*payload_, table_.offset(block), table_.offset(block + 1) - table_.offset(block),
+        local = distrust_or_throw(*payload_, table_->offset(block), table_->offset(block + 1) - table_->offset(block),
                                   "block " + std::to_string(block) + " " + problem, misses);
       }
       if (partial) std::memcpy(dst, target + (from - plain), static_cast<size_t>(to - from));
-      stored += table_.offset(block + 1) - table_.offset(block);
+      stored += table_->offset(block + 1) - table_->offset(block);
     }
     block = stop;
   }

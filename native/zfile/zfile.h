@@ -16,6 +16,11 @@ class ZFile : public Blob {
   // does not begin with the ZFile magics. Throws FormatError for a damaged one.
   static bool try_open(const std::shared_ptr<Blob>& payload, std::shared_ptr<ZFile>& file, Misses& misses);
 
+  // The same from the trailer alone, which a reader that began at the blob's end has: the header says nothing
+  // that the trailer does not.
+  static bool try_open_at(const std::shared_ptr<Blob>& payload, const ZFileHeader& trailer, std::shared_ptr<ZFile>& file,
+                          Misses& misses);
+
   uint64_t size() const override { return header_.original_size; }
   const std::string& name() const override { return payload_->name(); }
   // Decompresses whole blocks straight into `buf`; stored bytes are read in pieces of up to 1 MiB.
@@ -23,10 +28,12 @@ class ZFile : public Blob {
 
   // The trailer's fields, or the completed header's.
   const ZFileHeader& header() const { return header_; }
-  const JumpTable& jump_table() const { return table_; }
+  const std::shared_ptr<const JumpTable>& jump_table() const { return table_; }
 
  private:
   ZFile(std::shared_ptr<Blob> payload, const ZFileHeader& header);
+  static bool open_checked(const std::shared_ptr<Blob>& payload, const ZFileHeader& header, std::shared_ptr<ZFile>& file,
+                           Misses& misses);
   bool try_load_index(Misses& misses);
   // What is wrong with the stored bytes of a block, or null after they were decompressed into `dst`.
   const char* decode_block(const char* stored, uint64_t block, char* dst, size_t expected) const;
@@ -34,7 +41,7 @@ class ZFile : public Blob {
   std::shared_ptr<Blob> payload_;
   ZFileHeader header_;
   unsigned block_shift_ = 0;
-  JumpTable table_;
+  std::shared_ptr<const JumpTable> table_;
 };
 
 }  // namespace obd

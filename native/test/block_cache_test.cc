@@ -1,0 +1,301 @@
+// The block cache as several builds on a host share it: what is in it is right, whoever died while writing.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <thread>
+
+#include "blob/cache_limit.h"
+#include "blob/fetch_manager.h"
+#include "blob/local_blob.h"
+#include "device/remote_layer.h"
+#include "device/stack_device.h"
+#include "layer_support.h"
+#include "lsmt/commit.h"
+#include "zfile/stored_blocks.h"
+
+using namespace obd;
+using namespace obd::test;
+
+namespace {
+
+// A tar-wrapped ZFile layer of `megabytes` of half compressible data, as a registry has it.
+std::string sealed_layer(const TempDir& dir, uint64_t megabytes, uint32_t block_size = 4096) {
+  const auto layer = WritableLayer::create(dir.file("d"), dir.file("i"), 256 << 20, "", "");
+  Random random(megabytes);
+  for (uint64_t i = 0; i < megabytes * 4; i++) {
+    const std::string bytes = some_bytes(random, 256 << 10, i % 2 == 0);
+    layer->write(bytes.data(), bytes.size(), i << 19);
+  }
+  layer->freeze();
+  CommitOptions options;
+  options.zfile->block_size = block_size;
+  commit(*layer, options, dir.file("layer"));
+  return read_file(dir.file("layer"));
+}
+
+// A registry that answers at once, on the asking thread.
+class Registry {
+ public:
+  explicit Registry(std::string content) : content(std::move(content)) {}
+  FetchManager::Send send(FetchManager*& manager) {
+    return [this, &manager](const FetchRequest& request) {
+      requests.push_back(request);
+      bytes += request.length;
+      std::string data = content.substr(request.offset, request.length);
+      if (alter) alter(request, data);
+      manager->complete(request.id, std::move(data));
+    };
+  }
+  std::string content;
+  std::vector<FetchRequest> requests;
+  uint64_t bytes = 0;
+  std::function<void(const FetchRequest&, std::string&)> alter;
+};
+
+// What one process has of the cache.
+struct Process {
+  Process(Registry& registry, const std::string& cache) : cache(cache), fetches(registry.send(manager)), registry(registry) {
+    manager = &fetches;
+  }
+  std::shared_ptr<RemoteBlob> blob() const {
+    return std::make_shared<RemoteBlob>("sha256:" + sha256(registry.content), registry.content.size(), "{}", cache);
+  }
+  std::shared_ptr<StackDevice> open(const std::shared_ptr<RemoteBlob>& remote) {
+    return std::make_shared<StackDevice>(
+        std::make_unique<Stack>(std::vector<std::shared_ptr<Layer>>{open_remote_layer(fetches, remote)}, nullptr));
+  }
+  std::string read(BlockDevice& disk, uint64_t count, uint64_t offset) {
+    std::string bytes(count, 'x');
+    for (int round = 0; round < 16; ++round) {
+      Misses misses;
+      if (disk.try_read(bytes.data(), count, offset, misses)) return bytes;
+      fetches.wait_local(misses);
+    }
+    return "no progress";
+  }
+  std::string read_all(BlockDevice& disk) {
+    std::string bytes;
+    for (uint64_t at = 0; at < disk.size(); at += 1 << 20) bytes += read(disk, 1 << 20, at);
+    return sha256(bytes);
+  }
+  std::string cache;
+  FetchManager* manager = nullptr;
+  FetchManager fetches;
+  Registry& registry;
+};
+
+std::string disk_of(const TempDir& dir) {
+  Stack stack(open_layers({dir.file("layer")}), nullptr);
+  return disk_sha256(stack);
+}
+
+}  // namespace
+
+TEST_CASE("opening a layer in a registry takes two requests and little more than its index") {
+  for (const uint32_t block_size : {4096u, 16384u, 32768u}) {
+    TempDir dir;
+    Registry registry(sealed_layer(dir, 24, block_size));
+    Process process(registry, dir.file("cache"));
+    const auto blob = process.blob();
+    const auto layer = open_remote_layer(process.fetches, blob);
+    const uint64_t index = layer->zfile()->header().block_count * 4 + layer->records() * 16;
+    CHECK(registry.requests.size() <= 2);
+    CHECK(registry.bytes <= index + 8192);
+    // Whoever opens it next asks nobody.
+    Process next(registry, dir.file("cache"));
+    CHECK(open_remote_layer(next.fetches, next.blob())->index()->size() == layer->index()->size());
+    CHECK(registry.requests.size() <= 2);
+  }
+}
+
+TEST_CASE("extents are whole blocks, which are checked before they are stored") {
+  TempDir dir;
+  Registry registry(sealed_layer(dir, 8));
+  const std::string expected = disk_of(dir);
+  Process process(registry, dir.file("cache"));
+  const auto blob = process.blob();
+  const auto disk = process.open(blob);
+  const ExtentLayout& layout = blob->layout();
+  for (uint64_t extent = 0; extent < layout.count(); ++extent) {
+    CHECK(layout.at(layout.start(extent)) >= extent);
+    std::string bytes = registry.content.substr(layout.start(extent), layout.length(extent));
+    CHECK(blob->check(extent, bytes.data()) == "");
+    if (extent == 0 || extent + 3 > layout.count()) continue;  // head and tail have bytes without a checksum
+    for (const size_t at : {size_t{0}, bytes.size() / 2, bytes.size() - 1}) {
+      bytes[at] = static_cast<char>(bytes[at] ^ 4);
+      CHECK(blob->check(extent, bytes.data()) != "");
+      bytes[at] = static_cast<char>(bytes[at] ^ 4);
+    }
+  }
+  // Damage on the way is fetched again, marked so.
+  registry.alter = [](const FetchRequest& request, std::string& data) {
+    if (!request.again) data[data.size() / 2] = static_cast<char>(data[data.size() / 2] ^ 1);
+  };
+  CHECK(process.read_all(*disk) == expected);
+}
+
+TEST_CASE("damage that stays is an error that says so, and nothing of it is kept") {
+  TempDir dir;
+  Registry registry(sealed_layer(dir, 4));
+  const std::string expected = disk_of(dir);
+  Process process(registry, dir.file("cache"));
+  const auto disk = process.open(process.blob());
+  registry.alter = [](const FetchRequest&, std::string& data) { data[data.size() / 2] ^= 1; };
+  const size_t before = registry.requests.size();
+  CHECK_THROWS_WITH_AS(process.read(*disk, 4096, 1 << 20), doctest::Contains("the registry sends damaged content: block"), FetchError);
+  CHECK(registry.requests.size() == before + 2);
+  registry.alter = nullptr;
+  CHECK(process.read_all(*disk) == expected);
+}
+
+TEST_CASE("a blob that was read whole is another one than its digest says") {
+  TempDir dir;
+  Registry registry(sealed_layer(dir, 4));
+  Process process(registry, dir.file("cache"));
+  const auto blob = process.blob();
+  registry.content[100] ^= 1;  // in the tar header, where no checksum of a block sees it
+  const auto layer = open_remote_layer(process.fetches, blob);
+  Misses all;
+  for (uint64_t extent = 0; extent < blob->layout().count(); ++extent) all.push_back({blob.get(), extent});
+  CHECK_THROWS_WITH_AS(process.fetches.wait_local(all), doctest::Contains("the registry has other content under this digest"), FetchError);
+  char byte;
+  Misses misses;
+  CHECK_THROWS_AS(layer->data()->try_read(&byte, 1, 5000, misses), FormatError);
+  CHECK_FALSE(blob->has(3));
+}
+
+TEST_CASE("two processes fetch an extent once, and one that hangs or died does not keep the other") {
+  TempDir dir;
+  Registry registry(sealed_layer(dir, 4)), other_registry(registry.content);
+  Process one(registry, dir.file("cache")), other(other_registry, dir.file("cache"));
+  const auto blob = one.blob(), same = other.blob();
+  const auto disk = one.open(blob), same_disk = other.open(same);
+  CHECK(other_registry.requests.empty());
+  // `one` fetches extent 5, and is slow.
+  REQUIRE(blob->cache().try_lock(5));
+  std::thread answer([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    blob->store(5, registry.content.data() + blob->layout().start(5));
+    blob->cache().unlock(5);
+  });
+  other.fetches.wait_local({{same.get(), 5}});
+  answer.join();
+  CHECK(same->has(5));
+  CHECK(other_registry.requests.empty());
+  // It has died over this one: its lock is gone.
+  REQUIRE(blob->cache().try_lock(7));
+  std::thread death([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    blob->cache().unlock(7);
+  });
+  other.fetches.wait_local({{same.get(), 7}});
+  death.join();
+  CHECK(other_registry.requests.size() == 1);
+  // It hangs.
+  REQUIRE(blob->cache().try_lock(9));
+  other.fetches.wait_local({{same.get(), 9}});
+  CHECK(other_registry.requests.size() == 2);
+}
+
+TEST_CASE("what a disk's reads touched can be fetched before it is read") {
+  TempDir dir;
+  Registry registry(sealed_layer(dir, 8));
+  std::vector<TracedRun> trace;
+  std::string bytes;
+  {
+    Process first(registry, dir.file("cache"));
+    const auto disk = first.open(first.blob());
+    disk->take_trace();
+    bytes = first.read(*disk, 300 << 10, 5 << 19) + first.read(*disk, 4096, 1 << 19);
+    trace = disk->take_trace();
+    CHECK(disk->take_trace().empty());
+  }
+  REQUIRE(!trace.empty());
+  std::filesystem::remove_all(dir.file("cache"));
+  registry.requests.clear();
+  Process second(registry, dir.file("cache"));
+  const auto blob = second.blob();
+  const auto disk = second.open(blob);
+  for (const TracedRun& run : trace) {
+    CHECK(run.digest == blob->name());
+    second.fetches.prefetch(*blob, run.first, run.count);
+  }
+  const size_t requests = registry.requests.size();
+  CHECK(second.read(*disk, 300 << 10, 5 << 19) + second.read(*disk, 4096, 1 << 19) == bytes);
+  CHECK(registry.requests.size() == requests);
+}
+
+TEST_CASE("the cache stays under its limit, and what is in use stays in it") {
+  TempDir dir;
+  const std::string cache = dir.file("cache");
+  const std::string content(300 << 10, 'c');
+  const auto fill = [&](const std::string& digest) {
+    auto file = std::make_unique<CacheFile>(cache, digest, content.size());
+    for (uint64_t extent = 0; extent < file->layout().count(); ++extent) file->store(extent, content.data());
+    return file;
+  };
+  const auto there = [&](const std::string& name) { return std::filesystem::exists(cache + "/sha256-" + name); };
+  fill("sha256:a");
+  const auto used = fill("sha256:b");
+  fill("sha256:c");
+  fill("sha256:d");
+  for (const char* name : {"d", "c", "b", "a"}) {
+    // The times of one test are too close to each other.
+    const timespec times[2] = {{0, UTIME_OMIT}, {name[0], 0}};
+    REQUIRE(::utimensat(AT_FDCWD, (cache + "/sha256-" + name).c_str(), times, 0) == 0);
+  }
+  CHECK(trim_cache(cache, 10 << 20) == 0);
+  CHECK(trim_cache(cache, 800 << 10) > 0);
+  CHECK_FALSE(there("a"));
+  CHECK(there("b"));
+  CHECK_FALSE(there("c"));
+  CHECK(there("d"));
+  trim_cache(cache, 0);
+  CHECK(there("b"));
+  CHECK_FALSE(there("d"));
+  CHECK(used->has(2));
+  trim_cache(dir.file("missing"), 0);
+}
+
+TEST_CASE("the cache survives kill -9 at any moment of a write, 200 times") {
+  TempDir dir;
+  Registry registry(sealed_layer(dir, 8));
+  const std::string expected = disk_of(dir);
+  const std::string cache = dir.file("cache");
+  const auto blob_in = [&] {
+    return std::make_shared<RemoteBlob>("sha256:" + sha256(registry.content), registry.content.size(), "{}", cache);
+  };
+  Random random(7);
+  for (int round = 0; round < 200; ++round) {
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      // Without threads, which a fork does not take along.
+      CacheFile file(cache, "sha256:" + sha256(registry.content), registry.content.size());
+      const auto layer = SealedLayer::open(std::make_shared<LocalBlob>(dir.file("layer")));
+      const StoredBlocks blocks(layer->zfile()->jump_table(), 1536, true);
+      file.set_layout(ExtentLayout(registry.content.size(), &blocks));
+      Random own(static_cast<uint64_t>(round));
+      for (;;) {
+        const uint64_t extent = own.below(file.layout().count());
+        file.store(extent, registry.content.data() + file.layout().start(extent));
+        if (own.below(4) == 0) file.forget(own.below(file.layout().count()));
+        if (own.below(16) == 0) file.keep_opening_pieces({{registry.content.size() - 8192, registry.content.substr(registry.content.size() - 8192)}});
+      }
+    }
+    ::usleep(static_cast<useconds_t>(random.below(4000)));
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+  }
+  Process process(registry, cache);
+  const auto disk = process.open(blob_in());
+  CHECK(process.read_all(*disk) == expected);
+  CHECK(process.fetches.fetched().begin()->second < registry.content.size() + (64 << 10));
+}

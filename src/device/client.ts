@@ -20,6 +20,10 @@ export interface DeviceServerOptions {
 	readonly hosts?: HostConfigs;
 	/** How the kernel reaches the devices; `auto`, the default, takes the fastest that works here. */
 	readonly deviceKind?: DeviceKind | 'auto';
+	/** Milliseconds without a byte from a registry after which a read is an I/O error; a minute by default. */
+	readonly fetchTimeout?: number;
+	/** Bytes that fetched blocks may take on disk, those in use excepted; 4 GiB by default. */
+	readonly blockCacheSize?: number;
 }
 
 /** The device server has ended, or could not be started. */
@@ -71,8 +75,8 @@ class Client implements DeviceServer {
 	#becomeReady: { resolve: () => void; reject: (error: Error) => void } = { resolve: () => undefined, reject: () => undefined };
 	#becomeOver: () => void = () => undefined;
 
-	constructor({ root, instanceDir, hosts = {} }: DeviceServerOptions, kind: DeviceKind) {
-		this.#config = { root, directory: instanceDir, kind, hosts };
+	constructor({ root, instanceDir, hosts = {}, fetchTimeout, blockCacheSize }: DeviceServerOptions, kind: DeviceKind) {
+		this.#config = { root, directory: instanceDir, kind, hosts, ...(fetchTimeout !== undefined && { fetchTimeout }), ...(blockCacheSize !== undefined && { blockCacheSize }) };
 		this.ready = new Promise((resolve, reject) => {
 			this.#becomeReady = { resolve, reject };
 		});
@@ -82,12 +86,12 @@ class Client implements DeviceServer {
 		this.#process = this.#start();
 	}
 
-	async attach({ lowers, writable, virtualSize }: AttachOptions): Promise<Device> {
+	async attach({ lowers, writable, virtualSize, verify }: AttachOptions): Promise<Device> {
 		const id = this.#newName();
 		const top = writable ? this.#newName() : undefined;
 		this.#state.attaching(id, lowers, top);
 		try {
-			const { path, size } = await this.#call('attach', { device: id, lowers, ...(top !== undefined && { top }), ...(virtualSize !== undefined && { virtualSize }) });
+			const { path, size } = await this.#call('attach', { device: id, lowers, ...(top !== undefined && { top }), ...(virtualSize !== undefined && { virtualSize }), ...(verify !== undefined && { verify }) });
 			this.#state.attached(id);
 			return this.#device(id, path, size);
 		} catch (error) {
@@ -146,6 +150,8 @@ class Client implements DeviceServer {
 				}
 			},
 			stats: (): Promise<DeviceStats> => this.#call('stats', { device: id }),
+			takeTrace: () => this.#call('takeTrace', { device: id }),
+			prefetch: async (runs) => void await this.#call('prefetch', { device: id, runs }),
 			detach: async () => {
 				if (detached) return;
 				await this.#callIfThere('detach', { device: id });

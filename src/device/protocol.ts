@@ -3,7 +3,7 @@
 import type { DeviceKind } from '../native/device.js';
 import type { HostConfigs } from '../registry/index.js';
 import type { ServedSnapshot } from './served-state.js';
-import type { CommittedLayer, CommitOptions, DeviceError, DeviceStats, LowerLayer } from './types.js';
+import type { CommittedLayer, CommitOptions, DeviceError, DeviceStats, LowerLayer, TracedRun } from './types.js';
 
 /**
  * The methods of the server: parameter and result. The builder names devices and writable layers, so that a
@@ -11,13 +11,15 @@ import type { CommittedLayer, CommitOptions, DeviceError, DeviceStats, LowerLaye
  */
 export interface ServerMethods {
 	/** `top`: the writable layer to make. */
-	attach: { params: { device: string; lowers: readonly LowerLayer[]; top?: string; virtualSize?: number }; result: { path: string; size: number } };
+	attach: { params: { device: string; lowers: readonly LowerLayer[]; top?: string; virtualSize?: number; verify?: boolean }; result: { path: string; size: number } };
 	/** `next`: the writable layer to make. The result is the one that was frozen. */
 	seal: { params: { device: string; next: string; ifWrites?: number }; result: { layer?: string } };
 	stats: { params: { device: string }; result: DeviceStats };
 	detach: { params: { device: string }; result: null };
 	commit: { params: CommitOptions & { layer: string }; result: CommittedLayer };
 	release: { params: { layer: string }; result: null };
+	takeTrace: { params: { device: string }; result: readonly TracedRun[] };
+	prefetch: { params: { device: string; runs: readonly TracedRun[] }; result: null };
 	fetched: { params: null; result: Readonly<Record<string, number>> };
 	stopFetching: { params: null; result: null };
 	/**
@@ -62,4 +64,6 @@ export interface ServerConfig {
 	readonly kind: DeviceKind;
 	/** How to talk to registries; see the registry room. */
 	readonly hosts: HostConfigs;
+	readonly fetchTimeout?: number;
+	readonly blockCacheSize?: number;
 }

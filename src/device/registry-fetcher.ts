@@ -1,7 +1,8 @@
 // Fetches blobs through the registry room.
-import { LazyReader, type HostConfigs } from '../registry/index.js';
+import { LazyReader } from '../registry/index.js';
 import type { BlobFetcher } from './fetcher.js';
+import type { ServerConfig } from './protocol.js';
 
-export function registryFetcher(hosts: HostConfigs): BlobFetcher {
-	return new LazyReader({ hosts });
+export function registryFetcher({ hosts, fetchTimeout, directory }: ServerConfig): BlobFetcher {
+	return new LazyReader({ hosts, spoolDirectory: directory, ...(fetchTimeout !== undefined && { timeout: fetchTimeout }) });
 }

@@ -14,7 +14,7 @@ let fetcher: Promise<BlobFetcher> | undefined;
 
 /** Loads the registry client when the first remote layer is opened: a build of local layers never needs it. */
 function loadFetcher(): Promise<BlobFetcher> {
-	fetcher ??= import('./registry-fetcher.js').then(({ registryFetcher }) => registryFetcher(config.hosts));
+	fetcher ??= import('./registry-fetcher.js').then(({ registryFetcher }) => registryFetcher(config));
 	return fetcher;
 }
 

@@ -24,6 +24,8 @@ type Handlers = { readonly [M in Method]: (params: ServerMethods[M]['params']) =
 
 /** FORMATS.md 2.4: what a writable layer's index file begins with, bytes. */
 const lsmtHeaderSize = 4096;
+/** As overlaybd's registry cache. */
+const defaultBlockCacheSize = 4 * 1024 ** 3;
 /** The write counters of a device under one server and the next never meet. */
 const writesOfGeneration = 2 ** 40;
 /** Mounts of a device that was just unmounted lazily may last until a dying container is gone. */
@@ -36,14 +38,12 @@ export class Server {
 	/** Native numbers of the frozen layers. */
 	readonly #frozen = new Map<string, number>();
 	readonly #filesDir: string;
-	readonly #cacheDir: string;
 	readonly #label: string;
 	readonly #kind: DeviceKind;
 	readonly #closing = new AbortController();
 
 	private constructor(config: ServerConfig) {
 		this.#filesDir = layersDirectory(config.directory);
-		this.#cacheDir = path.join(config.root, 'cache', 'blocks');
 		this.#label = instanceLabel(config.directory);
 		this.#kind = config.kind;
 	}
@@ -51,18 +51,21 @@ export class Server {
 	/** `onError` is told of failed block requests. The fetcher is asked for when the first remote layer is read. */
 	static async start(config: ServerConfig, fetcher: () => Promise<BlobFetcher>, onError: (error: DeviceError) => void): Promise<Server> {
 		const server = new Server(config);
-		await Promise.all([mkdir(server.#filesDir, { recursive: true }), mkdir(server.#cacheDir, { recursive: true })]);
+		await mkdir(server.#filesDir, { recursive: true });
 		deviceAddon().startDeviceHost(
 			(request) => void answerFetch(fetcher, request, server.#closing.signal),
 			(fault) => onError(server.#describe(fault)),
+			path.join(config.root, 'cache', 'blocks'),
+			config.blockCacheSize ?? defaultBlockCacheSize,
 		);
 		return server;
 	}
 
 	readonly handlers: Handlers = {
-		attach: async ({ device: id, lowers, top, virtualSize }) => {
+		attach: async ({ device: id, lowers, top, virtualSize, verify }) => {
 			const opened = await this.#openAll(lowers);
 			try {
+				if (verify === true) await Promise.all(numbersOf(opened).map((layer) => deviceAddon().verifyLayer(layer)));
 				const device = await deviceAddon().attachDevice(this.#kind, numbersOf(opened), top === undefined ? undefined : this.#files(top), virtualSize ?? 0, `${this.#label}/${id}`, this.#filesDir);
 				this.#devices.set(id, { number: device.id, path: device.path, top, remoteDigests: remoteDigests(lowers) });
 				return { path: device.path, size: device.size };
@@ -87,6 +90,11 @@ export class Server {
 			const fetched = deviceAddon().fetchedBytes();
 			const own = device.remoteDigests.flatMap((digest) => (fetched[digest] === undefined ? [] : [[digest, fetched[digest]]]));
 			return Promise.resolve({ ...deviceAddon().deviceCounters(device.number), fetched: Object.fromEntries(own) as Record<string, number> });
+		},
+		takeTrace: ({ device: id }) => Promise.resolve(deviceAddon().takeTrace(this.#device(id).number)),
+		prefetch: ({ device: id, runs }) => {
+			deviceAddon().prefetchDevice(this.#device(id).number, runs);
+			return Promise.resolve(null);
 		},
 		detach: async ({ device: id }) => {
 			const device = this.#devices.get(id);
@@ -213,7 +221,7 @@ export class Server {
 		const number =
 			lower.kind === 'blob'
 				? await deviceAddon().openLayerFile(lower.digest, lower.path)
-				: await deviceAddon().openRemoteLayer(lower.digest, lower.size, JSON.stringify(lower.source), this.#cacheDir);
+				: await deviceAddon().openRemoteLayer(lower.digest, lower.size, JSON.stringify(lower.source));
 		return { number, close: () => deviceAddon().closeLayer(number) };
 	}
 

@@ -25,6 +25,15 @@ export interface AttachOptions {
 	readonly writable: boolean;
 	/** Bytes; only for a disk without lowers. Otherwise the lowers' size counts. */
 	readonly virtualSize?: number;
+	/** Reads remote lowers whole first, and compares them with their digests. */
+	readonly verify?: boolean;
+}
+
+/** Neighbouring parts of a remote layer, as the block cache counts them. */
+export interface TracedRun {
+	readonly digest: string;
+	readonly first: number;
+	readonly count: number;
 }
 
 export interface DeviceStats {
@@ -51,6 +60,10 @@ export interface Device {
 	 */
 	seal(options?: { readonly ifWrites?: number }): Promise<FrozenLayer | undefined>;
 	stats(): Promise<DeviceStats>;
+	/** What was read of remote lowers since the last call (or the attach), in the order of the first read. */
+	takeTrace(): Promise<readonly TracedRun[]>;
+	/** Gets these parts before anybody reads them; returns at once. */
+	prefetch(runs: readonly TracedRun[]): Promise<void>;
 	/** Fails, and leaves the device up, while it is mounted or opened elsewhere. */
 	detach(): Promise<void>;
 }

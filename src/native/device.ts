@@ -9,8 +9,11 @@ export interface FetchRequest {
 	/** What `openRemoteLayer` was given. */
 	readonly source: string;
 	/** Bytes. */
+	readonly blobSize: number;
 	readonly offset: number;
 	readonly length: number;
+	/** What came the first time was damaged: another place may have it right. */
+	readonly again: boolean;
 }
 
 /** A block request that failed with an I/O error. */
@@ -35,10 +38,20 @@ export interface WritableFiles {
 /** How the kernel reaches a disk: native/device has a server for each. */
 export type DeviceKind = 'fuse' | 'tcmu' | 'ublk';
 
+/** Neighbouring extents of a remote layer (native/blob/extent_layout.h). */
+export interface TracedRun {
+	readonly digest: string;
+	readonly first: number;
+	readonly count: number;
+}
+
 interface DeviceAddon {
-	startDeviceHost(onFetch: (request: FetchRequest) => void, onFault: (fault: DeviceFault) => void): void;
+	/** The block cache in `cacheDir` takes no more than `cacheLimit` bytes, but for what is in use. */
+	startDeviceHost(onFetch: (request: FetchRequest) => void, onFault: (fault: DeviceFault) => void, cacheDir: string, cacheLimit: number): void;
 	openLayerFile(digest: string, path: string): Promise<number>;
-	openRemoteLayer(digest: string, size: number, source: string, cacheDir: string): Promise<number>;
+	openRemoteLayer(digest: string, size: number, source: string): Promise<number>;
+	/** Reads all of a remote layer and compares it with its digest. */
+	verifyLayer(layer: number): Promise<void>;
 	closeLayer(layer: number): void;
 	attachDevice(kind: DeviceKind, lowers: readonly number[], writable: WritableFiles | undefined, virtualSize: number, label: string, directory: string): Promise<{ id: number; path: string; size: number }>;
 	/**
@@ -52,6 +65,10 @@ interface DeviceAddon {
 	detachDevice(device: number): Promise<boolean>;
 	commitLayer(layer: number, path: string, uuid: string, parentUuid: string | undefined): Promise<{ digest: string; size: number; segments: number; dataBytes: number }>;
 	deviceCounters(device: number): { writes: number; bytesRead: number; bytesWritten: number };
+	/** What was read of the device's remote layers since the last call, in the order of the first read. */
+	takeTrace(device: number): TracedRun[];
+	/** Gets these extents before anybody reads them. */
+	prefetchDevice(device: number, runs: readonly TracedRun[]): void;
 	fetchedBytes(): Record<string, number>;
 	completeFetch(id: number, data: Uint8Array): void;
 	failFetch(id: number, reason: string): void;

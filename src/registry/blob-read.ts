@@ -14,6 +14,7 @@ export interface BlobReader {
 	readonly name: string;
 	readonly retry: RetryPolicy;
 	readonly redirects: RedirectCache;
+	readonly resting: RestingMirrors;
 	readonly signal?: AbortSignal;
 	/** Mirrors first. */
 	readonly endpoints: readonly Endpoint[];
@@ -42,6 +43,23 @@ export class RedirectCache {
 
 	delete(key: string): void {
 		this.#urls.delete(key);
+	}
+}
+
+/** Milliseconds a mirror that failed for a blob is not asked for it again. */
+const mirrorRest = 30_000;
+
+/** Mirrors that do not have a blob, or do not answer: a lazy read does not wait for them each time. */
+export class RestingMirrors {
+	readonly #until = new Map<string, number>();
+
+	has(host: string, digest: string): boolean {
+		return (this.#until.get(`${host} ${digest}`) ?? 0) > Date.now();
+	}
+
+	add(host: string, digest: string): void {
+		if (this.#until.size >= maxRedirectEntries) this.#until.clear();
+		this.#until.set(`${host} ${digest}`, Date.now() + mirrorRest);
 	}
 }
 
@@ -86,19 +104,43 @@ export interface BlobName {
 	readonly size?: number;
 }
 
-/** Exactly `length` bytes from `offset`. */
-export async function readRange(reader: BlobReader, blob: BlobName, offset: number, length: number): Promise<Buffer> {
+/** How a part is read. */
+export interface RangeOptions {
+	/** Ask the registry itself before its mirrors. */
+	readonly originFirst?: boolean;
+	/** A server that ignores ranges is a `RangesIgnoredError`, and not read up to the end of the part. */
+	readonly onlyRanges?: boolean;
+	/** Called once the answer to a request has begun to come. */
+	readonly onFirstByte?: () => void;
+	/** Bytes that have just come. */
+	readonly onProgress?: ProgressCallback;
+}
+
+/** The server sends the whole blob whatever part it is asked for. */
+export class RangesIgnoredError extends Error {
+	override readonly name = 'RangesIgnoredError';
+}
+
+/** Exactly `length` bytes from `offset`. Goes on where a connection broke. */
+export async function readRange(reader: BlobReader, blob: BlobName, offset: number, length: number, options: RangeOptions = {}): Promise<Buffer> {
 	if (offset < 0 || length < 0 || (blob.size !== undefined && offset + length > blob.size)) {
 		throw new RangeError(`bytes ${offset} to ${offset + length} are not all in ${reader.name}@${blob.digest}, which has ${blob.size}`);
 	}
 	if (length === 0) return Buffer.alloc(0);
+	const result = Buffer.allocUnsafe(length);
+	let filled = 0;
 	return retrying(reader.retry, reader.signal, async () => {
-		const response = await openAnywhere(reader, blob, offset, length);
-		const result = Buffer.allocUnsafe(length);
-		let filled = 0;
-		for await (const chunk of bodyFrom(response, blob, offset)) {
-			result.set(chunk.subarray(0, length - filled), filled);
-			filled += Math.min(chunk.length, length - filled);
+		const response = await openAnywhere(reader, blob, offset + filled, length - filled, options.originFirst);
+		if (options.onlyRanges === true && response.status === 200 && length !== blob.size) {
+			response.body.destroy();
+			throw new RangesIgnoredError(`${response.url.host} ignores ranges`);
+		}
+		for await (const chunk of bodyFrom(response, blob, offset + filled)) {
+			options.onFirstByte?.();
+			const used = chunk.subarray(0, length - filled);
+			result.set(used, filled);
+			filled += used.length;
+			options.onProgress?.(used.length);
 			// A right answer is read to its end, so that its connection is used again; one with everything is not.
 			if (filled === length && response.status === 200) return result;
 		}
@@ -108,14 +150,17 @@ export async function readRange(reader: BlobReader, blob: BlobName, offset: numb
 }
 
 /** An answer with the blob from `offset` on, of the first host that has it. */
-async function openAnywhere(reader: BlobReader, blob: BlobName, offset: number, length?: number): Promise<HttpResponse> {
+async function openAnywhere(reader: BlobReader, blob: BlobName, offset: number, length?: number, originFirst = false): Promise<HttpResponse> {
 	let lastError: unknown;
-	for (const endpoint of reader.endpoints) {
+	const origin = reader.endpoints.at(-1);
+	for (const endpoint of originFirst ? [...reader.endpoints].reverse() : reader.endpoints) {
+		if (endpoint !== origin && reader.resting.has(endpoint.host, blob.digest)) continue;
 		try {
 			return await openOn(reader, endpoint, blob, offset, length);
 		} catch (error) {
-			lastError = error;
 			if (reader.signal?.aborted === true || !isRegistryError(error)) throw error;
+			if (endpoint !== origin) reader.resting.add(endpoint.host, blob.digest);
+			if (endpoint === origin || lastError === undefined) lastError = error;
 		}
 	}
 	throw lastError;
@@ -177,7 +222,7 @@ function contentEnd(response: HttpResponse, size: number | undefined): number {
 }
 
 function isConnectionError(error: unknown): boolean {
-	return error instanceof Error && typeof (error as NodeJS.ErrnoException).code === 'string' && !isRegistryError(error);
+	return error instanceof Error && 'code' in error && !isRegistryError(error);
 }
 
 function cutError(response: HttpResponse, position: number, end: number): RegistryError {

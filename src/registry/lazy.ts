@@ -1,6 +1,12 @@
-// Reading parts of layers for a device that waits for them.
+// Reading parts of layers for a device that waits for them: patient, but never for ever.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { RegistryClient, type RegistryOptions } from './client.js';
-import { endlessRetryPolicy } from './retry.js';
+import { isRegistryError } from './errors.js';
+import { Patience } from './patience.js';
+import { lazyRetryPolicy } from './retry.js';
+import { allowManyListeners } from './signals.js';
+import { SpooledBlobs } from './spool.js';
+import { RangesIgnoredError } from './blob-read.js';
 
 /** Where a blob is: plain JSON, as the device server is given it. */
 export interface BlobLocation {
@@ -10,23 +16,123 @@ export interface BlobLocation {
 	readonly insecure: boolean;
 }
 
+/** A part of a blob. */
+export interface RangeRequest {
+	readonly digest: string;
+	/** Bytes of the whole blob. */
+	readonly blobSize: number;
+	readonly offset: number;
+	readonly length: number;
+	/** What came before was damaged: the registry itself is asked before its mirrors. */
+	readonly again: boolean;
+}
+
+export interface LazyOptions extends RegistryOptions {
+	/** Milliseconds without any progress after which a read fails. */
+	readonly timeout?: number;
+	/** For blobs of registries that know no ranges. */
+	readonly spoolDirectory?: string;
+}
+
+export const defaultFetchTimeout = 60_000;
+
+/** Second requests under way at a time: a registry that is slow for all gets no more than these. */
+const maxHedges = 4;
+/** Milliseconds; a first byte that takes this many times as long as usual is asked for a second time. */
+const hedgeFactor = 8;
+const minHedgeDelay = 500;
+const maxHedgeDelay = 5_000;
+
 export class LazyReader {
 	readonly #client: RegistryClient;
+	readonly #timeout: number;
+	readonly #spools: SpooledBlobs;
+	/** Milliseconds to the first byte, a moving average. */
+	#usualWait = 100;
+	#hedges = 0;
 
-	constructor(options: RegistryOptions = {}) {
-		this.#client = new RegistryClient({ retry: endlessRetryPolicy, ...options });
+	constructor({ timeout = defaultFetchTimeout, spoolDirectory = '/tmp', ...options }: LazyOptions = {}) {
+		this.#timeout = timeout;
+		this.#spools = new SpooledBlobs(spoolDirectory);
+		this.#client = new RegistryClient({ retry: lazyRetryPolicy, idleTimeout: Math.max(timeout / 4, 1), ...options });
 	}
 
 	/**
-	 * Exactly `length` bytes at `offset` of a blob. What may be gone the next time is tried again until `signal`
-	 * fires; the error then says what failed, where, and how often it was tried.
+	 * Exactly the bytes asked for. What may be gone the next time is tried again, from where it broke, until
+	 * nothing has come for the timeout or `signal` fires; the error then says what failed, where, how often and
+	 * for how long it was tried.
 	 */
-	async readRange(location: BlobLocation, digest: string, offset: number, length: number, signal: AbortSignal): Promise<Uint8Array> {
+	async readRange(location: BlobLocation, request: RangeRequest, signal: AbortSignal): Promise<Uint8Array> {
+		const started = performance.now();
+		const patience = new Patience(this.#timeout, signal);
+		try {
+			return await this.#read(location, request, patience);
+		} catch (error) {
+			signal.throwIfAborted();
+			if (!isRegistryError(error)) throw error;
+			throw error.withMessage(`${error.message} (tried for ${((performance.now() - started) / 1000).toFixed(1)} s)`);
+		} finally {
+			patience.end();
+		}
+	}
+
+	async #read(location: BlobLocation, request: RangeRequest, patience: Patience): Promise<Uint8Array> {
 		const repository = this.#client.repository(location.repository, { insecure: location.insecure });
-		return repository.readRange({ digest }, offset, length, { signal });
+		const { digest, blobSize, offset, length, again } = request;
+		const spooled = this.#spools.get(repository, digest);
+		if (spooled) return spooled.read(offset, length, patience);
+		try {
+			const parts = { signal: patience.signal, onProgress: (bytes: number) => { patience.add(bytes); }, originFirst: again, onlyRanges: true };
+			return await this.#hedged((attempt) => repository.readRange({ digest, size: blobSize }, offset, length, { ...parts, ...attempt }), patience.signal);
+		} catch (error) {
+			if (!(error instanceof RangesIgnoredError)) throw error;
+			return this.#spools.add(repository, { mediaType: '', digest, size: blobSize }).read(offset, length, patience);
+		}
+	}
+
+	/** Asks a second time when the first byte takes unusually long; the first answer counts. */
+	async #hedged(read: (attempt: { signal: AbortSignal; onFirstByte: () => void }) => Promise<Buffer>, signal: AbortSignal): Promise<Buffer> {
+		const started = performance.now();
+		const racers: { stop: AbortController; result: Promise<Buffer> }[] = [];
+		let decided = false;
+		const start = (): void => {
+			const stop = new AbortController();
+			const onFirstByte = (): void => {
+				if (decided) return;
+				decided = true;
+				this.#usualWait += (performance.now() - started - this.#usualWait) / 8;
+				for (const racer of racers) if (racer.stop !== stop) racer.stop.abort(new Error('another request was faster'));
+			};
+			allowManyListeners(signal);
+			racers.push({ stop, result: read({ signal: AbortSignal.any([signal, stop.signal]), onFirstByte }) });
+		};
+		start();
+		const timer = new AbortController();
+		const hedge = sleep(this.#hedgeDelay(), undefined, { signal: timer.signal }).then(() => {
+			if (decided || this.#hedges >= maxHedges) return;
+			this.#hedges++;
+			start();
+			racers.at(-1)?.result.finally(() => this.#hedges--).catch(() => undefined);
+		}, () => undefined);
+		try {
+			const first = racers[0]?.result as Promise<Buffer>;
+			await Promise.race([first.then(() => undefined, () => undefined), hedge]);
+			return await Promise.any(racers.map(({ result }) => result)).catch((error: AggregateError) => {
+				throw error.errors.find((one) => isRegistryError(one) || one instanceof RangesIgnoredError) ?? error.errors[0];
+			});
+		} finally {
+			timer.abort();
+			decided = true;
+			for (const { stop } of racers) stop.abort(new Error('another request was faster'));
+		}
+	}
+
+	#hedgeDelay(): number {
+		return Math.min(Math.max(this.#usualWait * hedgeFactor, minHedgeDelay), maxHedgeDelay);
 	}
 
 	close(): void {
 		this.#client.close();
+		this.#spools.close();
 	}
 }

@@ -5,7 +5,7 @@ import {
 	detectMediaType, digestOf, isDigest, isIndexType, isManifestType, maxManifestSize, mediaTypes, validateDigest, Verifier,
 	type Descriptor, type Document,
 } from '../image/index.js';
-import { readBlob, readRange, RedirectCache, type BlobName, type BlobReader } from './blob-read.js';
+import { readBlob, readRange, RedirectCache, RestingMirrors, type BlobName, type BlobReader, type RangeOptions } from './blob-read.js';
 import { downloadBlob } from './download.js';
 import type { Endpoint, EndpointRequest } from './endpoint.js';
 import { asked, isRegistryError, RegistryError } from './errors.js';
@@ -31,6 +31,7 @@ const maxDocumentSize = 32 * 1024 * 1024;
 
 export class Repository {
 	readonly #redirects = new RedirectCache();
+	readonly #resting = new RestingMirrors();
 
 	/** `endpoints`: mirrors first, the registry itself last. */
 	constructor(readonly domain: string, readonly path: string, private readonly endpoints: readonly Endpoint[], readonly retry: RetryPolicy) {}
@@ -152,10 +153,10 @@ export class Repository {
 
 	/**
 	 * Exactly `length` bytes of a blob from `offset`, for lazy reading. Not verified: a part has no digest.
-	 * A server that ignores ranges is read up to the end of the part.
+	 * A server that ignores ranges is read up to the end of the part, unless `onlyRanges` says otherwise.
 	 */
-	readRange(blob: BlobName, offset: number, length: number, options: { readonly signal?: AbortSignal } = {}): Promise<Buffer> {
-		return readRange(this.#reader(options.signal), blob, offset, length);
+	readRange(blob: BlobName, offset: number, length: number, options: RangeOptions & { readonly signal?: AbortSignal } = {}): Promise<Buffer> {
+		return readRange(this.#reader(options.signal), blob, offset, length, options);
 	}
 
 	/**
@@ -197,7 +198,7 @@ export class Repository {
 
 	#reader(signal: AbortSignal | undefined): BlobReader {
 		return {
-			name: this.name, retry: this.retry, redirects: this.#redirects, ...(signal && { signal }),
+			name: this.name, retry: this.retry, redirects: this.#redirects, resting: this.#resting, ...(signal && { signal }),
 			open: (endpoint, digest, headers) => endpoint.exchange(this.#request(endpoint, 'GET', ['blobs', digest], headers, signal)),
 			endpoints: this.endpoints,
 		};

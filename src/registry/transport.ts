@@ -47,7 +47,8 @@ const unknownAuthority = new Set(['UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_GET_IS
 export class Transport {
 	readonly #agents: Agents;
 
-	constructor(environment: ProxyEnvironment = process.env) {
+	/** `idleTimeout`: milliseconds, of requests that name none. */
+	constructor(environment: ProxyEnvironment = process.env, private readonly idleTimeout = defaultIdleTimeout) {
 		this.#agents = new Agents(environment);
 	}
 
@@ -58,7 +59,7 @@ export class Transport {
 		for (;;) {
 			const route = await this.#agents.route(request.url, request.tls ?? {});
 			try {
-				return await sendOnce(request, route);
+				return await sendOnce({ idleTimeout: this.idleTimeout, ...request }, route);
 			} catch (error) {
 				if (!this.#mayTryAgain(request, route, error)) throw error;
 			}

@@ -51,11 +51,12 @@ export class Server {
 	/** `onError` is told of failed block requests. The fetcher is asked for when the first remote layer is read. */
 	static async start(config: ServerConfig, fetcher: () => Promise<BlobFetcher>, onError: (error: DeviceError) => void): Promise<Server> {
 		const server = new Server(config);
-		await mkdir(server.#filesDir, { recursive: true });
+		const blockCache = path.join(config.root, 'cache', 'blocks');
+		await Promise.all([mkdir(server.#filesDir, { recursive: true }), mkdir(blockCache, { recursive: true })]);
 		deviceAddon().startDeviceHost(
 			(request) => void answerFetch(fetcher, request, server.#closing.signal),
 			(fault) => onError(server.#describe(fault)),
-			path.join(config.root, 'cache', 'blocks'),
+			blockCache,
 			config.blockCacheSize ?? defaultBlockCacheSize,
 		);
 		return server;

@@ -1,6 +1,10 @@
 // What a client asks for: one build, as plain values, everything checked at the door (the command line,
 // or later the daemon's Solve call).
 
+import type { ExportRequest } from '../exporters/index.js';
+
+export type { ExportRequest } from '../exporters/index.js';
+
 export interface BuildRequest {
 	/** Where the client's files are. `context` and `dockerfile` are the two every Dockerfile build has. */
 	readonly localDirectories: Readonly<Record<string, string>>;
@@ -17,14 +21,6 @@ export interface BuildRequest {
 	readonly allow: readonly string[];
 	/** Registries, `host[:port]`, that may be spoken to over plain http or without a valid certificate. */
 	readonly insecureRegistries: readonly string[];
-}
-
-/** `--output type=...,K=V`. Image names and `push` are attributes (`name`, `push`). */
-export interface ExportRequest {
-	readonly type: 'image' | 'oci' | 'docker' | 'local' | 'tar';
-	readonly attributes: Readonly<Record<string, string>>;
-	/** For oci, docker, tar: a file, `-` for stdout. For local, and oci with tar=false: a directory. */
-	readonly destination?: string;
 }
 
 export type SecretRequest = { readonly file: string } | { readonly env: string };

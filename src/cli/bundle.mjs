@@ -23,7 +23,7 @@ async function bundlePrograms() {
 	await build({
 		...common,
 		outdir,
-		entryPoints: [{ in: 'src/cli/obd-image.ts', out: 'obd-image' }, { in: 'src/device/server-main.ts', out: 'server-main' }],
+		entryPoints: [{ in: 'src/cli/obd-image.ts', out: 'obd-image' }, { in: 'src/cli/obd-buildd.ts', out: 'obd-buildd' }, { in: 'src/device/server-main.ts', out: 'server-main' }],
 		splitting: true,
 		format: 'esm',
 		// Dependencies in CommonJS ask for Node's modules with require.

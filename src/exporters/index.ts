@@ -2,10 +2,12 @@
 // a root file system. One vertex each in the progress; knows snapshots, images and registries, not ops.
 import { createWriteStream } from 'node:fs';
 import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import type { RegistryClient } from '../registry/index.js';
+import type { ExportReceiver } from '../session/index.js';
 import type { SnapshotManager } from '../snapshot/index.js';
-import { writeArchive, writeLayoutDirectory } from './archive.js';
+import { writeArchive, writeLayoutDirectory, type ArchiveOptions } from './archive.js';
 import { commitImage } from './commit.js';
 import { EarlyPush } from './early-push.js';
 import { step, type BuildOutput, type CommittedImage, type ExportContext } from './content.js';
@@ -21,8 +23,8 @@ export type { OrdinaryLayerStore, StoredChangeset } from './ordinary-layers.js';
 export interface ExportRequest {
 	readonly type: 'image' | 'oci' | 'docker' | 'local' | 'tar';
 	readonly attributes: Readonly<Record<string, string>>;
-	/** A file, a directory, or `-` for stdout. */
-	readonly destination?: string;
+	/** A file, a directory, or `-` for stdout; or whoever takes it. */
+	readonly destination?: string | ExportReceiver;
 }
 
 export interface ExporterOptions {
@@ -81,7 +83,7 @@ export class Exporter {
 	async run(request: ExportRequest, output: BuildOutput, context: ExportContext): Promise<ExportMetadata> {
 		const { type, attributes, destination = '' } = request;
 		if (type === 'tar' || type === 'local') {
-			const rootfs = { ...context, snapshots: this.options.snapshots };
+			const rootfs = { ...context, snapshots: this.options.snapshots, temporaryPath: this.options.store.temporaryPath };
 			await (type === 'tar' ? exportTar(output, destination, rootfs) : exportLocal(output, destination, rootfs));
 			return {};
 		}
@@ -90,7 +92,7 @@ export class Exporter {
 		const image = await commitImage(output, options, { blobPath: (digest, size) => this.options.store.blobPath(digest, size), ordinary: this.#ordinary }, context);
 		if (type === 'image') await this.#keep(image, options, context);
 		else await this.#write(image, type, options, destination, context);
-		return metadata(image, options);
+		return about(image, options);
 	}
 
 	async #keep(image: CommittedImage, options: ImageOptions, context: ExportContext): Promise<void> {
@@ -98,7 +100,7 @@ export class Exporter {
 		if (options.push) await pushToNames(image, options, { ...context, ...this.options });
 	}
 
-	async #write(image: CommittedImage, type: 'oci' | 'docker', options: ImageOptions, destination: string, context: ExportContext): Promise<void> {
+	async #write(image: CommittedImage, type: 'oci' | 'docker', options: ImageOptions, destination: string | ExportReceiver, context: ExportContext): Promise<void> {
 		const archive = {
 			names: options.names,
 			docker: type === 'docker',
@@ -108,9 +110,21 @@ export class Exporter {
 			),
 			signal: context.signal,
 		};
-		if (!options.tar) return step(context, 'copying files', () => writeLayoutDirectory(image, destination, archive));
-		const target = await openTarget(destination);
+		if (!options.tar) return step(context, 'copying files', () => this.#writeLayout(image, destination, archive));
+		const target = typeof destination === 'string' ? await openTarget(destination) : await destination.openFile(about(image, options), context.signal);
 		await step(context, 'sending tarball', () => writeArchive(image, target, archive));
+	}
+
+	/** For a receiver the layout is made here first. */
+	async #writeLayout(image: CommittedImage, destination: string | ExportReceiver, archive: ArchiveOptions): Promise<void> {
+		if (typeof destination === 'string') return writeLayoutDirectory(image, destination, archive);
+		const directory = await this.options.store.temporaryPath();
+		try {
+			await writeLayoutDirectory(image, directory, archive);
+			await destination.sendTrees([{ prefix: '', root: directory }], archive.signal);
+		} finally {
+			await rm(directory, { recursive: true, force: true });
+		}
 	}
 }
 
@@ -121,7 +135,7 @@ async function openTarget(destination: string): Promise<Writable> {
 	return stream;
 }
 
-function metadata(image: CommittedImage, options: ImageOptions): ExportMetadata {
+function about(image: CommittedImage, options: ImageOptions): ExportMetadata {
 	return {
 		'containerimage.digest': image.root.digest,
 		...(image.configDigest !== undefined && { 'containerimage.config.digest': image.configDigest }),

@@ -11,3 +11,4 @@ export { Code, RpcError, errorOf, statusOf, toRpcError } from './status.js';
 export { Any, Status } from './gen/status.js';
 export { Empty } from './gen/wellknown.js';
 export { HealthCheckRequest, HealthCheckResponse, HealthCheckResponse_ServingStatus, HealthDefinition } from './gen/health.js';
+export { Registry } from './registry.js';

@@ -2,7 +2,13 @@
 // the client's own process (obd-build) lends them directly; the daemon lends them over the session's gRPC
 // tunnel. Sources, ops and exporters see only this interface.
 
+import type { Writable } from 'node:stream';
+
+export type { Caller } from './caller.js';
+export type { ClientSession } from './client-session.js';
 export { directoryStore } from './directory-store.js';
+export { SessionManager } from './manager.js';
+export { Tunnel } from './tunnel.js';
 export { lendAgent } from './ssh-agent.js';
 
 export interface BuildSession {
@@ -61,4 +67,17 @@ export interface ContentStore {
 	read(digest: string, options: { readonly offset?: number; readonly signal: AbortSignal }): AsyncIterable<Uint8Array>;
 	/** Stores a blob; does nothing when it is there. */
 	write(blob: { readonly digest: string; readonly size: number }, content: () => AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
+}
+
+/** Takes what an export makes: a client at the other end of a session. */
+export interface ExportReceiver {
+	/** A file to be written and ended; it is there when the stream has finished. `about`: what the exporter response says of it. */
+	openFile(about: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Writable>;
+	/** The files of mounted trees, each below its prefix ('' for none), as they are. */
+	sendTrees(trees: readonly ExportTree[], signal: AbortSignal): Promise<void>;
+}
+
+export interface ExportTree {
+	readonly prefix: string;
+	readonly root: string;
 }

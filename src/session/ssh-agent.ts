@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { chmod, chown, open, readFile, rm, stat } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
+import type { Duplex } from 'node:stream';
 import type { SshSocket, SshSocketOptions } from './index.js';
 
 /** Requests of the agent protocol (draft-miller-ssh-agent) that only read. */
@@ -21,7 +22,7 @@ const maxSocketPath = 108;
 export async function lendAgent(paths: readonly string[], options: SshSocketOptions): Promise<SshSocket> {
 	const agent = await agentOf(paths, options.dir);
 	try {
-		const socket = await relay(agent.path, options);
+		const socket = await relayAgent(() => net.connect(agent.path), options);
 		return { path: socket.path, close: async () => { await socket.close(); await agent.close(); } };
 	} catch (error) {
 		await agent.close();
@@ -95,13 +96,13 @@ async function addKey(file: string, socket: string): Promise<void> {
 	if (code !== 0) throw new Error(`failed to parse ${file}: ${complaint.trim().replaceAll('(stdin)', file) || 'not a private key without a passphrase'}`);
 }
 
-/** A listening socket whose connections go to `target`. */
-async function relay(target: string, { dir, uid, gid, mode }: SshSocketOptions): Promise<SshSocket> {
+/** A listening socket whose connections go where `connect` leads. */
+export async function relayAgent(connect: () => Duplex, { dir, uid, gid, mode }: SshSocketOptions): Promise<SshSocket> {
 	const name = `ssh-${randomBytes(6).toString('hex')}`;
 	const file = path.join(dir, name);
-	const connections = new Set<net.Socket>();
+	const connections = new Set<Duplex>();
 	const server = net.createServer((client) => {
-		const agent = net.connect(target);
+		const agent = connect();
 		for (const [socket, other] of [[client, agent], [agent, client]] as const) {
 			connections.add(socket);
 			socket.on('error', () => { other.destroy(); });
@@ -141,7 +142,7 @@ async function listen(server: net.Server, dir: string, name: string): Promise<vo
 }
 
 /** Passes on whole messages of the kinds that are allowed, and answers the others itself. */
-function filterRequests(client: net.Socket, agent: net.Socket): void {
+function filterRequests(client: Duplex, agent: Duplex): void {
 	let pending: Buffer = Buffer.alloc(0);
 	client.on('data', (chunk: Buffer) => {
 		pending = pending.length === 0 ? chunk : Buffer.concat([pending, chunk]);

@@ -8,7 +8,7 @@ import { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { Code, HealthCheckRequest, HealthDefinition, RpcClient, RpcError, RpcServer, type Handlers } from '../../src/grpc/index.js';
-import { ContentDefinition, ReadContentRequest, WriteContentRequest, WriteContentResponse } from '../../src/control/gen/content.js';
+import { ContentDefinition, ReadContentRequest, WriteContentRequest, WriteContentResponse } from '../../src/session/gen/content.js';
 
 const health = HealthDefinition.fullName;
 const content = ContentDefinition.fullName;

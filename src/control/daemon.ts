@@ -1,0 +1,60 @@
+// The daemon: one builder, its clients' sessions, and BuildKit's services on the addresses it listens on.
+import type { Builder } from '../builder/index.js';
+import { HealthCheckResponse_ServingStatus as ServingStatus, HealthDefinition, RpcServer } from '../grpc/index.js';
+import { platformToPb } from '../llb/index.js';
+import { SessionManager } from '../session/index.js';
+import { bridgeHandlers } from './bridge.js';
+import { controlHandlers, type ControlHost } from './control.js';
+import { APICap } from './gen/caps.js';
+import { ControlDefinition } from './gen/control.js';
+import { LLBBridgeDefinition, PongResponse } from './gen/gateway.js';
+import { TraceServiceDefinition } from './gen/trace.js';
+import { WorkerRecord } from './gen/worker.js';
+import { RunningBuilds } from './running-build.js';
+import { StatusLogs } from './status-logs.js';
+import { version } from './version.js';
+
+/** What LLBBridge does (frontend/gateway/pb/caps.go). */
+const frontendCaps = ['solve.base', 'return', 'returnmap', 'proto.refarray', 'reference.output', 'frontend.inputs', 'frontend.caps', 'gateway.solve.metadata', 'gateway.solve.evaluate'];
+
+export interface DaemonOptions {
+	readonly builder: Builder;
+	/** Names this worker among those of a cluster. */
+	readonly workerId: string;
+	readonly labels: Readonly<Record<string, string>>;
+	/** Entitlements that clients may be granted. */
+	readonly entitlements: readonly string[];
+	/** What clients have sent is kept here between builds. */
+	readonly transferDir: string;
+	readonly onError: (error: Error) => void;
+}
+
+/** A gRPC server with every service of the daemon; the caller lets it listen, and closes it. */
+export function daemonServer({ builder, workerId, labels, entitlements, transferDir, onError }: DaemonOptions): RpcServer {
+	const workers = [WorkerRecord.create({
+		ID: workerId,
+		Labels: new Map(Object.entries(labels)),
+		platforms: [platformToPb(builder.worker.platform)],
+		BuildkitVersion: version,
+	})];
+	const host: ControlHost = {
+		builder,
+		sessions: new SessionManager(transferDir),
+		running: new RunningBuilds(),
+		statuses: new StatusLogs(),
+		entitlements,
+		version,
+		workers,
+	};
+	return new RpcServer(onError)
+		.add(ControlDefinition, controlHandlers(host))
+		.add(LLBBridgeDefinition, bridgeHandlers(host.running, PongResponse.create({ FrontendAPICaps: frontendCaps.map((ID) => APICap.create({ ID, Enabled: true })), Workers: workers })))
+		.add(TraceServiceDefinition, { export: () => ({}) })
+		.add(HealthDefinition, {
+			check: () => ({ status: ServingStatus.SERVING }),
+			watch: async (_request, { signal }, send) => {
+				await send({ status: ServingStatus.SERVING });
+				if (!signal.aborted) await new Promise<void>((resolve) => { signal.addEventListener('abort', () => { resolve(); }, { once: true }); });
+			},
+		});
+}

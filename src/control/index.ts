@@ -1,0 +1,3 @@
+// BuildKit's gRPC services, thin: each method calls one of the rooms below. Who listens where, and with which
+// builder, the command line says.
+export { daemonServer, type DaemonOptions } from './daemon.js';

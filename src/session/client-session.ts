@@ -1,0 +1,108 @@
+// A build's session whose client is at the other end of a connection: what the client lends comes through
+// gRPC calls on it.
+import { Code, RpcError } from '../grpc/index.js';
+import { Caller } from './caller.js';
+import { remoteStore } from './content-store.js';
+import { exportReceiver } from './export-receiver.js';
+import type { Transfers } from './files/transfers.js';
+import { SecretsDefinition } from './gen/secrets.js';
+import { SSHDefinition } from './gen/ssh.js';
+import { UploadDefinition } from './gen/upload.js';
+import type { BuildSession, ContentStore, ExportReceiver, LocalDirectory, LocalRequest, SshSocket, SshSocketOptions } from './index.js';
+import { relayAgent } from './ssh-agent.js';
+import { Tunnel } from './tunnel.js';
+
+/** Secrets are small by nature; BuildKit refuses more than this as well. */
+const maxSecretBytes = 500 * 1024;
+
+export interface ClientSessionOptions {
+	/** Undefined for a build without a session. */
+	readonly caller: Caller | undefined;
+	readonly find: (id: string) => Promise<Caller>;
+	readonly transfers: Transfers;
+	/** The build's. */
+	readonly signal: AbortSignal;
+}
+
+export class ClientSession implements BuildSession {
+	readonly #releases: (() => void)[] = [];
+
+	constructor(private readonly options: ClientSessionOptions) {}
+
+	async localDirectory(name: string, wanted: LocalRequest): Promise<LocalDirectory> {
+		const { transfers, signal } = this.options;
+		const caller = await this.#callerOf(wanted.sessionId);
+		const { directory, release } = await transfers.receive(caller, name, wanted, signal);
+		this.#releases.push(release);
+		return directory;
+	}
+
+	async secret(id: string): Promise<Uint8Array | undefined> {
+		const { caller, signal } = this.options;
+		if (!caller?.has(SecretsDefinition, SecretsDefinition.methods.getSecret)) return undefined;
+		try {
+			const { data } = await caller.unary(SecretsDefinition, SecretsDefinition.methods.getSecret, { ID: id, annotations: new Map() }, { signal });
+			if (data.length > maxSecretBytes) throw new Error(`invalid secret size ${data.length}: secret ${id} may have up to ${maxSecretBytes} bytes`);
+			return data;
+		} catch (error) {
+			if (error instanceof RpcError && (error.code === Code.NOT_FOUND || error.code === Code.UNIMPLEMENTED)) return undefined;
+			throw error;
+		}
+	}
+
+	async sshAgent(id: string, options: SshSocketOptions): Promise<SshSocket | undefined> {
+		const { caller, signal } = this.options;
+		if (!caller?.has(SSHDefinition, SSHDefinition.methods.checkAgent)) return undefined;
+		try {
+			await caller.unary(SSHDefinition, SSHDefinition.methods.checkAgent, { ID: id }, { signal });
+		} catch (error) {
+			if (error instanceof RpcError && (error.code === Code.NOT_FOUND || /unset ssh forward key/.test(error.message))) return undefined;
+			throw error;
+		}
+		return relayAgent(() => {
+			const call = caller.call(SSHDefinition, SSHDefinition.methods.forwardAgent, { signal, metadata: { 'buildkit.ssh.id': id || 'default' } });
+			const tunnel = new Tunnel(call, (message) => call.send(message), () => { call.end(); });
+			tunnel.once('close', () => { call.cancel(); });
+			return tunnel;
+		}, options);
+	}
+
+	async contentStore(id: string): Promise<ContentStore> {
+		return remoteStore(await this.#callerOf(undefined), id);
+	}
+
+	async upload(path: string): Promise<AsyncIterable<Uint8Array>> {
+		const { signal } = this.options;
+		const caller = await this.#callerOf(undefined);
+		const call = caller.call(UploadDefinition, UploadDefinition.methods.pull, { signal, metadata: { urlpath: `/${path.replace(/^\//, '')}` } });
+		return (async function* bytes() {
+			try {
+				for await (const { data } of call) yield data;
+			} finally {
+				call.cancel();
+			}
+		})();
+	}
+
+	/** The client's end of its `index`-th exporter. */
+	exportReceiver(index: number): ExportReceiver | undefined {
+		const { caller } = this.options;
+		return caller && exportReceiver(caller, index);
+	}
+
+	/** The build has ended: its directories are free for the next one. Idempotent. */
+	close(): void {
+		for (const release of this.#releases.splice(0)) release();
+	}
+
+	/** The session a source names, while it is there; else the build's own. */
+	async #callerOf(id: string | undefined): Promise<Caller> {
+		const { caller, find } = this.options;
+		if (id !== undefined && id !== '' && id.replace(/^[^:]*:/, '') !== caller?.id) {
+			const other = await find(id).catch(() => undefined);
+			if (other) return other;
+		}
+		if (!caller) throw new Error('no active sessions');
+		return caller;
+	}
+}

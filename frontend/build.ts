@@ -1,15 +1,15 @@
 // A build: the Dockerfile read, converted once for each platform, and marshalled.
-import type { Definition, Platform, SourceInfo } from '../src/llb/index.js';
-import { formatPlatformFull, marshal, normalizePlatform, parseReference } from '../src/llb/index.js';
+import type { Definition, Platform } from '../src/llb/index.js';
+import { formatPlatformFull, marshal, normalizePlatform } from '../src/llb/index.js';
 import type { FrontendClient } from './client.js';
 import { convert } from './convert/convert.js';
-import { LocationError, messageOf, rangesOf, withSource } from './errors.js';
+import { messageOf, rangesOf, withSource } from './errors.js';
 import type { Image } from './image.js';
 import { orderImage } from './image.js';
-import { detectSyntax } from './parser/directives.js';
 import type { LintWarning } from './lint/linter.js';
-import type { Entrypoint } from './ui/context.js';
-import { Ui } from './ui/context.js';
+import { refuseOtherFrontend } from './other-frontend.js';
+import type { Dockerfile, Entrypoint, Ui } from './ui/context.js';
+import { openDockerfile, sourceInfo } from './ui/context.js';
 
 /** What a Dockerfile comes to on one platform. */
 export interface PlatformResult {
@@ -30,11 +30,6 @@ export interface FrontendResult {
 	readonly platforms: readonly PlatformResult[];
 	/** Whether the result is to be an index of platforms even if it is one. */
 	readonly multiPlatform: boolean;
-}
-
-/** The Dockerfile as errors and warnings refer to it. */
-export function sourceInfo({ sourceMap }: Entrypoint): SourceInfo {
-	return { filename: sourceMap.filename, language: sourceMap.language, data: sourceMap.data, definition: sourceMap.definition };
 }
 
 function warn(client: FrontendClient, entrypoint: Entrypoint, { rule, message, location }: LintWarning): void {
@@ -86,37 +81,13 @@ function exportPlatform(platform: Platform, image: Image): Platform {
 	});
 }
 
-/** Frontends this one stands in for: every version of Docker's own. */
-const ownFrontends = new Set(['docker.io/docker/dockerfile', 'docker.io/docker/dockerfile-upstream']);
-
-function isOwn(ref: string): boolean {
-	try {
-		const { domain, path } = parseReference(ref);
-		return ownFrontends.has(`${domain}/${path}`);
-	} catch {
-		return false;
-	}
-}
-
-/** A Dockerfile may ask for another frontend. `cmdline` says that it was asked for already and is us. */
-function checkSyntax({ opts }: FrontendClient, entrypoint: Entrypoint): void {
-	if (opts['cmdline'] !== undefined) return;
-	const argument = opts['build-arg:BUILDKIT_SYNTAX'];
-	const syntax = argument === undefined ? detectSyntax(Buffer.from(entrypoint.data).toString()) : undefined;
-	const ref = argument === undefined ? syntax?.value : argument.trim().split(' ', 1)[0];
-	if (ref === undefined || isOwn(ref)) return;
-	const message = `frontend ${ref} cannot be run: this builder has docker/dockerfile built in and runs no other; remove ${syntax ? 'the syntax directive' : 'BUILDKIT_SYNTAX'}`;
-	throw syntax ? withSource(new LocationError(message, [syntax.location]), sourceInfo(entrypoint)) : new Error(message);
-}
-
 /**
  * Builds a Dockerfile: `client.opts` says which and how.
  * @throws FrontendError with BuildKit's text and the places in the Dockerfile; Error where no place is to blame.
  */
-export async function buildDockerfile(client: FrontendClient): Promise<FrontendResult> {
-	const ui = new Ui(client);
-	const entrypoint = await ui.readEntrypoint();
-	checkSyntax(client, entrypoint);
+export async function buildDockerfile(client: FrontendClient, dockerfile?: Dockerfile): Promise<FrontendResult> {
+	const { ui, entrypoint } = dockerfile ?? await openDockerfile(client);
+	if (!dockerfile) refuseOtherFrontend(client, entrypoint);
 	const { targetPlatforms, multiPlatform } = ui.config;
 	const targets = targetPlatforms.length > 0 ? targetPlatforms : [undefined];
 	try {

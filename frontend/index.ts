@@ -8,8 +8,13 @@ export type { ContainerConfig, HealthConfig, History, Image } from './image.js';
 export { decodeImage, encodeImage } from './image.js';
 export type { FrontendResult, PlatformResult } from './build.js';
 export { buildDockerfile } from './build.js';
-export { detectSyntax } from './parser/directives.js';
+export type { Answer } from './answer.js';
+export type { Forward } from './other-frontend.js';
+export { answer, sourcesOf } from './answer.js';
+export { metadataKey, resultMetadata } from './result.js';
+export type { FrontendImage } from './frontend-image.js';
+export { findFrontendImage } from './frontend-image.js';
 export type { CheckResult, Metadata, OutlineArg, OutlineResult, OutlineSecret, Target, TargetsResult } from './subrequests/index.js';
 export {
-	checkDockerfile, checkFrontendCaps, formatOutline, formatTargets, formatWarnings, handleSubrequest, listTargets, outlineDockerfile, UnsupportedError,
+	checkDockerfile, formatOutline, formatTargets, formatWarnings, handleSubrequest, listTargets, missingFrontendCap, outlineDockerfile, UnsupportedError,
 } from './subrequests/index.js';

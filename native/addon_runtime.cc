@@ -1,4 +1,6 @@
 // The runtime room's exports: child processes and the root file system around a container run.
+#include <sys/ioctl.h>
+
 #include "addon.h"
 #include "addon_job.h"
 #include "runtime/child.h"
@@ -70,16 +72,20 @@ void watch(runtime::Child child, Napi::ThreadSafeFunction reports, const Deferre
   reports.Release();
 }
 
-// spawnProcess(argv, env, onOutput): { pid, exited: Promise<{ code, signal }> }
+// spawnProcess(argv, env, input: 'none' | 'pipe' | 'terminal', onOutput): { pid, input?: fd, exited: Promise<{ code, signal }> }
 Napi::Value spawn_process(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   try {
-    runtime::Child child = runtime::Child::spawn(string_list(info[0]), string_list(info[1]));
+    const std::string input = info[2].As<Napi::String>();
+    runtime::Child child = runtime::Child::spawn(
+        string_list(info[0]), string_list(info[1]),
+        input == "pipe" ? runtime::Input::pipe : input == "terminal" ? runtime::Input::terminal : runtime::Input::none);
     Napi::Object result = Napi::Object::New(env);
     result.Set("pid", Napi::Number::New(env, child.pid()));
+    if (input != "none") result.Set("input", Napi::Number::New(env, child.release_input()));
     auto exited = std::make_shared<Napi::Promise::Deferred>(Napi::Promise::Deferred::New(env));
     result.Set("exited", exited->Promise());
-    auto reports = Napi::ThreadSafeFunction::New(env, info[2].As<Napi::Function>(), "obd process", kQueue, 1);
+    auto reports = Napi::ThreadSafeFunction::New(env, info[3].As<Napi::Function>(), "obd process", kQueue, 1);
     std::thread(watch, std::move(child), reports, exited).detach();
     return result;
   } catch (const std::system_error& e) {
@@ -120,6 +126,15 @@ Napi::Value prepare_rootfs(const Napi::CallbackInfo& info) {
       });
 }
 
+// setWindowSize(fd, rows, columns)
+Napi::Value set_window_size(const Napi::CallbackInfo& info) {
+  winsize size{};
+  size.ws_row = static_cast<unsigned short>(info[1].As<Napi::Number>().Uint32Value());
+  size.ws_col = static_cast<unsigned short>(info[2].As<Napi::Number>().Uint32Value());
+  if (ioctl(info[0].As<Napi::Number>().Int32Value(), TIOCSWINSZ, &size) < 0) throw to_js_error(info.Env(), {"ioctl TIOCSWINSZ", errno});
+  return info.Env().Undefined();
+}
+
 struct Done {};
 
 Napi::Value undefined(Napi::Env env, Done&) { return env.Undefined(); }
@@ -155,6 +170,7 @@ Napi::Value kernel_has_x32(const Napi::CallbackInfo& info) {
 
 void export_runtime(Napi::Env env, Napi::Object exports) {
   exports.Set("spawnProcess", Napi::Function::New(env, spawn_process));
+  exports.Set("setWindowSize", Napi::Function::New(env, set_window_size));
   exports.Set("prepareRootfs", Napi::Function::New(env, prepare_rootfs));
   exports.Set("makeWorkingDir", Napi::Function::New(env, make_working_dir));
   exports.Set("removeStubs", Napi::Function::New(env, remove_stubs));

@@ -4,9 +4,9 @@ import { convert } from '../convert/convert.js';
 import type { Location } from '../errors.js';
 import { formatSource, LocationError, messageOf, rangesOf } from '../errors.js';
 import type { LintWarning } from '../lint/linter.js';
-import { sourceInfo } from '../build.js';
 import type { SourceInfo } from '../../src/llb/index.js';
-import { Ui } from '../ui/context.js';
+import type { Dockerfile } from '../ui/context.js';
+import { openDockerfile, sourceInfo } from '../ui/context.js';
 import { encodeJson, locationJson, omitEmpty, sourceJson } from './json.js';
 import type { Metadata } from './metadata.js';
 import { text } from './metadata.js';
@@ -26,9 +26,8 @@ function merge(locations: readonly Location[]): Location[] {
 }
 
 /** Checks the stages a target needs, or all when none is given. */
-export async function checkDockerfile(client: FrontendClient): Promise<CheckResult> {
-	const ui = new Ui(client);
-	const entrypoint = await ui.readEntrypoint();
+export async function checkDockerfile(client: FrontendClient, dockerfile?: Dockerfile): Promise<CheckResult> {
+	const { ui, entrypoint } = dockerfile ?? await openDockerfile(client);
 	const warnings: LintWarning[] = [];
 	const source = sourceInfo(entrypoint);
 	try {

@@ -1,5 +1,6 @@
 // Requests a client may make instead of a build (`requestid` in the options): what buildx calls --call.
 import type { FrontendClient } from '../client.js';
+import type { Dockerfile } from '../ui/context.js';
 import { checkDockerfile, checkMetadata } from './check.js';
 import { encodeJson, table } from './json.js';
 import type { Metadata } from './metadata.js';
@@ -15,20 +16,26 @@ export { formatOutline, outlineDockerfile, outlineMetadata } from './outline.js'
 export type { Target, TargetsResult } from './targets.js';
 export { formatTargets, listTargets, targetsMetadata } from './targets.js';
 
-/** A client asks for something this frontend does not do. */
+/** A client asks for something this frontend does not do. BuildKit's status code for it is Unimplemented. */
 export class UnsupportedError extends Error {
 	override readonly name = 'UnsupportedError';
+
+	/** @param feature the name of what was asked for */
+	constructor(readonly kind: 'capability' | 'request', readonly feature: string) {
+		super(kind === 'capability' ? `unsupported frontend capability ${feature}` : `unsupported request ${feature}`);
+	}
 }
 
 const capabilities = new Set(['moby.buildkit.frontend.inputs', 'moby.buildkit.frontend.subrequests', 'moby.buildkit.frontend.contexts',
 	'moby.buildkit.frontend.gitquerystring']);
 
-/** @throws UnsupportedError when `frontend.caps` asks for more than there is. */
-export function checkFrontendCaps(opts: Readonly<Record<string, string>>): void {
-	for (const wanted of (opts['frontend.caps'] ?? '').split(',').filter((one) => one !== '')) {
-		const [name = ''] = wanted.split('+');
-		if (!capabilities.has(name)) throw new UnsupportedError(`unsupported frontend capability ${name}`);
-	}
+/** What `frontend.caps` asks for in vain. `forward`: another frontend, if the Dockerfile names one, may have all of it. */
+export function missingFrontendCap(opts: Readonly<Record<string, string>>): { readonly error: UnsupportedError; readonly forward: boolean } | undefined {
+	const wanted = (opts['frontend.caps'] ?? '').split(',').filter((one) => one !== '');
+	const missing = wanted.filter((one) => !capabilities.has(one.split('+', 1)[0] ?? ''));
+	const final = missing.find((one) => !one.includes('+forward'));
+	const worst = final ?? missing.at(-1);
+	return worst === undefined ? undefined : { error: new UnsupportedError('capability', worst.split('+', 1)[0] ?? ''), forward: final === undefined };
 }
 
 interface Description {
@@ -63,14 +70,14 @@ function describe(): Metadata {
  * Answers the request the options make; undefined when they ask for a build.
  * @throws UnsupportedError for a request nobody knows.
  */
-export async function handleSubrequest(client: FrontendClient): Promise<Metadata | undefined> {
+export async function handleSubrequest(client: FrontendClient, dockerfile?: Dockerfile): Promise<Metadata | undefined> {
 	const request = client.opts['requestid'];
 	switch (request) {
 		case undefined: return undefined;
-		case 'frontend.lint': return checkMetadata(await checkDockerfile(client));
-		case 'frontend.outline': return outlineMetadata(await outlineDockerfile(client));
-		case 'frontend.targets': return targetsMetadata(await listTargets(client));
+		case 'frontend.lint': return checkMetadata(await checkDockerfile(client, dockerfile));
+		case 'frontend.outline': return outlineMetadata(await outlineDockerfile(client, dockerfile));
+		case 'frontend.targets': return targetsMetadata(await listTargets(client, dockerfile));
 		case 'frontend.subrequests.describe': return describe();
-		default: throw new UnsupportedError(`unsupported request ${request}`);
+		default: throw new UnsupportedError('request', request);
 	}
 }

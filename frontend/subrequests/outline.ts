@@ -5,8 +5,8 @@ import type { StageState } from '../convert/stage.js';
 import { reachableFrom } from '../convert/stage.js';
 import type { Location } from '../errors.js';
 import { withSource } from '../errors.js';
-import { sourceInfo } from '../build.js';
-import { Ui } from '../ui/context.js';
+import type { Dockerfile } from '../ui/context.js';
+import { openDockerfile, sourceInfo } from '../ui/context.js';
 import { base64, encodeJson, locationJson, omitEmpty, table } from './json.js';
 import type { Metadata } from './metadata.js';
 import { text } from './metadata.js';
@@ -50,9 +50,8 @@ function argsOf({ outline }: StageState): OutlineArg[] {
 }
 
 /** The outline of the target. */
-export async function outlineDockerfile(client: FrontendClient): Promise<OutlineResult> {
-	const ui = new Ui(client);
-	const entrypoint = await ui.readEntrypoint();
+export async function outlineDockerfile(client: FrontendClient, dockerfile?: Dockerfile): Promise<OutlineResult> {
+	const { ui, entrypoint } = dockerfile ?? await openDockerfile(client);
 	try {
 		const { target } = await convert({ ui, sourceMap: entrypoint.sourceMap });
 		const asked = (kind: 'secrets' | 'ssh') => (stage: StageState): OutlineSecret[] => [...stage.outline[kind]].map(([name, info]) => ({ name, ...info }));

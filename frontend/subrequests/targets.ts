@@ -4,7 +4,8 @@ import type { Location } from '../errors.js';
 import { parseInstructions } from '../instructions/parse.js';
 import { Linter } from '../lint/linter.js';
 import { parse } from '../parser/parse.js';
-import { Ui } from '../ui/context.js';
+import type { Dockerfile } from '../ui/context.js';
+import { openDockerfile } from '../ui/context.js';
 import { base64, encodeJson, locationJson, omitEmpty, table } from './json.js';
 import type { Metadata } from './metadata.js';
 import { text } from './metadata.js';
@@ -24,8 +25,8 @@ export interface TargetsResult {
 }
 
 /** The stages of the Dockerfile. */
-export async function listTargets(client: FrontendClient): Promise<TargetsResult> {
-	const { data } = await new Ui(client).readEntrypoint();
+export async function listTargets(client: FrontendClient, dockerfile?: Dockerfile): Promise<TargetsResult> {
+	const { entrypoint: { data } } = dockerfile ?? await openDockerfile(client);
 	const { stages } = parseInstructions(parse(Buffer.from(data).toString()).nodes, Linter.create({}, undefined));
 	const targets = stages.map((stage, i) => ({
 		name: stage.name, isDefault: i === stages.length - 1, description: stage.docComment, base: stage.baseName, platform: stage.platform, location: stage.location,

@@ -1,5 +1,5 @@
 // Where the Dockerfile and its context come from, and reading what has to be read before converting.
-import type { GitOptions, Platform, SourceMap, SourceOp, State } from '../../src/llb/index.js';
+import type { GitOptions, Platform, SourceInfo, SourceMap, SourceOp, State } from '../../src/llb/index.js';
 import {
 	basePath, digestOf, familiarReference, fileActions, formatPlatformFull, http, local, marshal, normalizePlatform, Op, parseReference, scratch, stateFromDefinition,
 } from '../../src/llb/index.js';
@@ -36,6 +36,11 @@ export interface Entrypoint {
 	readonly sourceMap: SourceMap;
 	/** Digest of the vertex it was read by: what warnings belong to. */
 	readonly vertex: string;
+}
+
+/** The Dockerfile as errors and warnings refer to it. */
+export function sourceInfo({ sourceMap }: Entrypoint): SourceInfo {
+	return { filename: sourceMap.filename, language: sourceMap.language, data: sourceMap.data, definition: sourceMap.definition };
 }
 
 async function wrap<T>(what: string, action: () => Promise<T>): Promise<T> {
@@ -220,6 +225,18 @@ export class Ui implements ContextHost {
 		}
 		return undefined;
 	}
+}
+
+/** A Dockerfile that was read, with the options it is built with. */
+export interface Dockerfile {
+	readonly ui: Ui;
+	readonly entrypoint: Entrypoint;
+}
+
+/** @throws Error when an option is wrong or there is no Dockerfile. */
+export async function openDockerfile(client: FrontendClient): Promise<Dockerfile> {
+	const ui = new Ui(client);
+	return { ui, entrypoint: await ui.readEntrypoint() };
 }
 
 /** The Dockerfile; one called `dockerfile` will do. */

@@ -4,6 +4,8 @@
 #include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -28,10 +30,33 @@ struct Pipe {
 Pipe make_pipe() {
   int fds[2];
   if (pipe2(fds, O_CLOEXEC) < 0) throw_errno("pipe2");
-  Pipe pipe{files::Fd(fds[0]), files::Fd(fds[1])};
-  // Only our end must not block; the flag belongs to the end of the pipe, not to the pipe.
-  if (fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0) throw_errno("fcntl O_NONBLOCK");
-  return pipe;
+  return {files::Fd(fds[0]), files::Fd(fds[1])};
+}
+
+// For our end of a pipe: the flag belongs to the end, so the child's still blocks.
+void never_block(const files::Fd& fd) {
+  if (fcntl(fd.get(), F_SETFL, O_NONBLOCK) < 0) throw_errno("fcntl O_NONBLOCK");
+}
+
+struct Terminal {
+  files::Fd master, slave;
+};
+
+Terminal open_terminal() {
+  files::Fd master(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+  if (!master) throw_errno("posix_openpt");
+  if (grantpt(master.get()) < 0 || unlockpt(master.get()) < 0) throw_errno("unlockpt");
+  char name[64];
+  if (const int error = ptsname_r(master.get(), name, sizeof name)) throw_errno("ptsname", error);
+  files::Fd slave(open(name, O_RDWR | O_NOCTTY | O_CLOEXEC));
+  if (!slave) throw_errno(name);
+  return {std::move(master), std::move(slave)};
+}
+
+files::Fd duplicate(const files::Fd& fd) {
+  const int copy = fcntl(fd.get(), F_DUPFD_CLOEXEC, 3);
+  if (copy < 0) throw_errno("fcntl F_DUPFD_CLOEXEC");
+  return files::Fd(copy);
 }
 
 std::vector<char*> pointers(const std::vector<std::string>& strings) {
@@ -66,6 +91,7 @@ struct Plan {
   char* const* argv;
   char* const* env;
   int stdio[3];
+  bool is_terminal;
   pid_t parent;
   volatile int error = 0;  // set by the child when it could not exec
 };
@@ -83,6 +109,7 @@ struct Plan {
   bool ready = getppid() == plan.parent;  // else the parent died before it could be watched
   // The three are above 2 (spawn sees to that), so that none overwrites another.
   for (int fd = 0; fd < 3 && ready; fd++) ready = dup2(plan.stdio[fd], fd) == fd;
+  if (ready && plan.is_terminal) ready = ioctl(0, TIOCSCTTY, 0) == 0;
   if (ready) {
     syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
     execve(plan.program, plan.argv, plan.env);
@@ -104,11 +131,43 @@ struct Plan {
   return pid;
 }
 
-files::Fd above_stdio(files::Fd fd) {
-  if (fd.get() > 2) return fd;
-  const int higher = fcntl(fd.get(), F_DUPFD_CLOEXEC, 3);
-  if (higher < 0) throw_errno("fcntl F_DUPFD_CLOEXEC");
-  return files::Fd(higher);
+files::Fd above_stdio(files::Fd fd) { return fd.get() > 2 ? std::move(fd) : duplicate(fd); }
+
+// The ends of a child's standard streams.
+struct Streams {
+  files::Fd child[3];
+  files::Fd input, out, err;
+};
+
+Streams terminal_streams() {
+  auto [master, slave] = open_terminal();
+  never_block(master);
+  Streams streams;
+  for (files::Fd& end : streams.child) end = duplicate(slave);
+  streams.input = duplicate(master);
+  streams.out = std::move(master);
+  return streams;
+}
+
+Streams pipe_streams(bool has_input) {
+  Pipe out = make_pipe(), err = make_pipe();
+  never_block(out.read);
+  never_block(err.read);
+  Streams streams;
+  if (has_input) {
+    Pipe in = make_pipe();
+    streams.child[0] = above_stdio(std::move(in.read));
+    streams.input = std::move(in.write);
+  } else {
+    files::Fd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!null) throw_errno("open /dev/null");
+    streams.child[0] = above_stdio(std::move(null));
+  }
+  streams.child[1] = above_stdio(std::move(out.write));
+  streams.child[2] = above_stdio(std::move(err.write));
+  streams.out = std::move(out.read);
+  streams.err = std::move(err.read);
+  return streams;
 }
 
 ExitStatus reap(pid_t pid) {
@@ -122,18 +181,15 @@ ExitStatus reap(pid_t pid) {
 
 }  // namespace
 
-Child Child::spawn(const std::vector<std::string>& argv, const std::vector<std::string>& env) {
+Child Child::spawn(const std::vector<std::string>& argv, const std::vector<std::string>& env, Input input) {
   if (argv.empty()) throw_errno("spawn", EINVAL);
   const std::string program = find_program(argv[0], env);
   const std::vector<char*> args = pointers(argv), vars = pointers(env);
-  files::Fd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
-  if (!null) throw_errno("open /dev/null");
-  Pipe out = make_pipe(), err = make_pipe();
-  null = above_stdio(std::move(null));
-  out.write = above_stdio(std::move(out.write));
-  err.write = above_stdio(std::move(err.write));
+  const bool is_terminal = input == Input::terminal;
+  Streams streams = is_terminal ? terminal_streams() : pipe_streams(input == Input::pipe);
 
-  Plan plan{program.c_str(), args.data(), vars.data(), {null.get(), out.write.get(), err.write.get()}, getpid()};
+  const auto& ends = streams.child;
+  Plan plan{program.c_str(), args.data(), vars.data(), {ends[0].get(), ends[1].get(), ends[2].get()}, is_terminal, getpid()};
   const pid_t pid = start(plan);
   if (plan.error != 0) {
     reap(pid);
@@ -141,8 +197,9 @@ Child Child::spawn(const std::vector<std::string>& argv, const std::vector<std::
   }
   Child child;
   child.pid_ = pid;
-  child.stdout_ = std::move(out.read);
-  child.stderr_ = std::move(err.read);
+  child.input_ = std::move(streams.input);
+  child.stdout_ = std::move(streams.out);
+  child.stderr_ = std::move(streams.err);
   child.pidfd_ = files::Fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (!child.pidfd_) {
     const int pidfd_error = errno;

@@ -20,14 +20,21 @@ struct ExitStatus {
   int signal = 0;
 };
 
+// What a child reads: nothing, what the parent writes into a pipe, or a terminal of its own, which is its
+// stdout and stderr too.
+enum class Input { none, pipe, terminal };
+
 class Child {
  public:
-  // Starts argv[0] (looked up in the PATH of `env`) in a session of its own, with /dev/null as stdin,
-  // default signal handling and no other inherited descriptor. It gets SIGKILL when the calling thread
-  // ends, so call this from a thread that lives as long as the program. Throws std::system_error.
-  static Child spawn(const std::vector<std::string>& argv, const std::vector<std::string>& env);
+  // Starts argv[0] (looked up in the PATH of `env`) in a session of its own, with default signal handling
+  // and no inherited descriptor but its standard ones. It gets SIGKILL when the calling thread ends, so call
+  // this from a thread that lives as long as the program. Throws std::system_error.
+  static Child spawn(const std::vector<std::string>& argv, const std::vector<std::string>& env, Input input = Input::none);
 
   pid_t pid() const { return pid_; }
+
+  // The end of the pipe or terminal that the parent writes to; none without input. The caller closes it.
+  int release_input() { return input_.release(); }
 
   // Reports all output (stream 1 or 2) until the process has ended and its pipes are empty, then reaps it.
   // What the process left running in the background and still holds a pipe is not waited for. Call once.
@@ -37,6 +44,7 @@ class Child {
   Child() = default;
   pid_t pid_ = -1;
   files::Fd pidfd_;
+  files::Fd input_;
   files::Fd stdout_;
   files::Fd stderr_;
 };

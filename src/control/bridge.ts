@@ -3,7 +3,7 @@ import { BuildReference, type FrontendOutput } from '../builder/index.js';
 import { Code, RpcError, errorOf, type Handlers, type ServerCall } from '../grpc/index.js';
 import { buildError } from './errors.js';
 import { solveFrontend } from './frontends.js';
-import { LLBBridgeDefinition, Result, type PongResponse, type Ref, type SolveRequest } from './gen/gateway.js';
+import { LLBBridgeDefinition, Result, type PongResponse, type Ref, type SolveRequest } from '../gateway/gen/gateway.js';
 import type { RunningBuild, RunningBuilds } from './running-build.js';
 
 const buildIdHeader = 'buildkit-controlapi-buildid';

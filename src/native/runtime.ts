@@ -9,8 +9,13 @@ export interface ProcessExit {
 	readonly signal: number;
 }
 
+/** What a process reads: nothing, a pipe, or a terminal of its own, which is its stdout (and stderr) too. */
+export type ProcessInput = 'none' | 'pipe' | 'terminal';
+
 export interface RunningProcess {
 	readonly pid: number;
+	/** Descriptor of our end of the pipe or terminal; the caller closes it. */
+	readonly input?: number;
 	/** Settles when the process has ended and all its output was delivered. */
 	readonly exited: Promise<ProcessExit>;
 }
@@ -31,7 +36,8 @@ export interface RootfsState {
 }
 
 interface RuntimeAddon {
-	spawnProcess(argv: readonly string[], env: readonly string[], onOutput: (stream: 1 | 2, data: Buffer) => void): RunningProcess;
+	spawnProcess(argv: readonly string[], env: readonly string[], input: ProcessInput, onOutput: (stream: 1 | 2, data: Buffer) => void): RunningProcess;
+	setWindowSize(fd: number, rows: number, columns: number): void;
 	prepareRootfs(root: string, mountPoints: readonly MountPoint[], recursive: boolean, files: readonly string[], cwd: string): Promise<RootfsState>;
 	makeWorkingDir(root: string, cwd: string, uid: number, gid: number): Promise<void>;
 	removeStubs(root: string, stubs: readonly string[]): Promise<void>;
@@ -41,13 +47,18 @@ interface RuntimeAddon {
 const addon = (): RuntimeAddon => nativeAddon() as RuntimeAddon;
 
 /**
- * Starts a program without copying this process's page tables: in its own session, stdin /dev/null, nothing
- * else inherited, SIGKILL when this process dies. `argv[0]` is searched in the PATH of `env`
+ * Starts a program without copying this process's page tables: in its own session, nothing inherited but its
+ * standard streams, SIGKILL when this process dies. `argv[0]` is searched in the PATH of `env`
  * (`NAME=value` entries). Throws an error with `code` (ENOENT, EACCES, ...) when it cannot be started.
  * `onOutput` must not throw; a slow one slows the process down.
  */
-export function spawnProcess(argv: readonly string[], env: readonly string[], onOutput: (stream: 1 | 2, data: Buffer) => void): RunningProcess {
-	return addon().spawnProcess(argv, env, onOutput);
+export function spawnProcess(argv: readonly string[], env: readonly string[], onOutput: (stream: 1 | 2, data: Buffer) => void, input: ProcessInput = 'none'): RunningProcess {
+	return addon().spawnProcess(argv, env, input, onOutput);
+}
+
+/** Tells the process on a terminal how big that is now. */
+export function setWindowSize(terminal: number, rows: number, columns: number): void {
+	addon().setWindowSize(terminal, rows, columns);
 }
 
 /**

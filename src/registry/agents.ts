@@ -3,8 +3,11 @@
 import { readFileSync } from 'node:fs';
 import http, { type OutgoingHttpHeaders } from 'node:http';
 import type https from 'node:https';
+import type { ClientHttp2Session } from 'node:http2';
 import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
 import type { HostConfig } from './hosts.js';
+import { Http2Hosts } from './http2.js';
 import { proxyFor, proxyHeaders, type ProxyEnvironment } from './proxy.js';
 
 /** How to send a request for a URL: options for http(s).request that the URL itself does not say. */
@@ -16,6 +19,8 @@ export interface Route {
 	readonly headers: OutgoingHttpHeaders;
 	/** The authorities this system trusts are trusted too. */
 	readonly trustsSystem: boolean;
+	/** The HTTP/2 connection to the host, where it offers one; for requests without a body. */
+	readonly http2?: (timeout: number) => Promise<ClientHttp2Session | undefined>;
 }
 
 const poolOptions = {
@@ -33,7 +38,8 @@ const systemCertificates = [
 
 export class Agents {
 	readonly #http = new http.Agent(poolOptions);
-	readonly #https = new Map<string, Promise<https.Agent>>();
+	readonly #https = new Map<string, Promise<HttpsPool>>();
+	readonly #http2 = new Http2Hosts();
 	#systemRoots: string | undefined;
 
 	constructor(private readonly environment: ProxyEnvironment) {}
@@ -42,7 +48,13 @@ export class Agents {
 		const proxy = proxyFor(url, this.environment);
 		const trustsSystem = this.#systemRoots !== undefined;
 		if (url.protocol === 'https:') {
-			return { client: (await import('node:https')).default, agent: await this.#httpsAgent(tls, proxy), overrides: {}, headers: {}, trustsSystem };
+			const { agent, options, spare, key } = await this.#httpsAgent(tls, proxy);
+			const http2 = async (timeout: number): Promise<ClientHttp2Session | undefined> => {
+				const connection = await this.#http2.connection(url, key, options, timeout);
+				if (connection.session === undefined && connection.socket) spare(url, connection.socket);
+				return connection.session;
+			};
+			return { client: (await import('node:https')).default, agent, overrides: {}, headers: {}, trustsSystem, ...(proxy === undefined && { http2 }) };
 		}
 		if (proxy === undefined) return { client: http, agent: this.#http, overrides: {}, headers: {}, trustsSystem };
 		return {
@@ -61,11 +73,11 @@ export class Agents {
 		return this.#systemRoots !== '';
 	}
 
-	#httpsAgent(tls: HostConfig, proxy: URL | undefined): Promise<https.Agent> {
+	#httpsAgent(tls: HostConfig, proxy: URL | undefined): Promise<HttpsPool> {
 		const key = JSON.stringify([tls.insecure === true, tls.ca ?? [], tls.keyPairs ?? [], proxy?.href ?? '', this.#systemRoots !== undefined]);
 		let agent = this.#https.get(key);
 		if (agent === undefined) {
-			agent = makeHttpsAgent(tls, proxy, this.#systemRoots ?? '');
+			agent = makeHttpsPool(key, tls, proxy, this.#systemRoots ?? '');
 			this.#https.set(key, agent);
 			// A certificate file that cannot be read now may be there the next time.
 			agent.catch(() => this.#https.delete(key));
@@ -76,14 +88,41 @@ export class Agents {
 	/** Closes all connections; requests under way fail. */
 	close(): void {
 		this.#http.destroy();
-		for (const agent of this.#https.values()) void agent.then((made) => made.destroy(), () => {});
+		for (const agent of this.#https.values()) void agent.then((made) => { made.agent.destroy(); }, () => {});
+		this.#http2.close();
 	}
 }
 
-async function makeHttpsAgent(tls: HostConfig, proxy: URL | undefined, systemRoots: string): Promise<https.Agent> {
+/** Connections of one TLS configuration. */
+interface HttpsPool {
+	readonly key: string;
+	readonly agent: https.Agent;
+	readonly options: https.AgentOptions;
+	/** Takes a new connection to a host, for its next request. */
+	spare(url: URL, socket: TLSSocket): void;
+}
+
+async function makeHttpsPool(key: string, tls: HostConfig, proxy: URL | undefined, systemRoots: string): Promise<HttpsPool> {
 	const { Agent } = await import('node:https');
 	const options = { ...poolOptions, ...await tlsOptions(tls, systemRoots) };
-	return proxy === undefined ? new Agent(options) : tunnelAgent(Agent, options, proxy);
+	if (proxy !== undefined) return { key, options, agent: await tunnelAgent(Agent, options, proxy), spare: (_, socket) => { socket.destroy(); } };
+	const spares = new Map<string, TLSSocket>();
+	class SparingAgent extends Agent {
+		override createConnection(target: https.RequestOptions, done: (error: Error | null, stream: Duplex) => void): Duplex | null | undefined {
+			const address = `${target.host}:${target.port}`;
+			const socket = spares.get(address);
+			spares.delete(address);
+			if (socket === undefined || socket.destroyed) return super.createConnection(target, done);
+			return socket;
+		}
+	}
+	const spare = (url: URL, socket: TLSSocket): void => {
+		const address = `${url.hostname.replace(/^\[|\]$/g, '')}:${url.port === '' ? 443 : url.port}`;
+		spares.set(address, socket);
+		socket.on('error', () => undefined);
+		socket.once('close', () => { if (spares.get(address) === socket) spares.delete(address); });
+	};
+	return { key, options, agent: new SparingAgent(options), spare };
 }
 
 async function tlsOptions(config: HostConfig, systemRoots: string): Promise<https.AgentOptions> {

@@ -1,12 +1,13 @@
 // One HTTP request and its answer: keep-alive connections, timeouts, cancellation. No retries, no
 // authentication, no redirects: those are the endpoint's.
-import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http';
+import type { ClientRequest, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
 import { Readable } from 'node:stream';
 import { Agents, type Route } from './agents.js';
 import { asked, RegistryError, statusError } from './errors.js';
 import type { HostConfig } from './hosts.js';
+import { sendHttp2 } from './http2.js';
 import type { ProxyEnvironment } from './proxy.js';
-import { allowManyListeners, isTimeout } from './signals.js';
+import { allowManyListeners, isTimeout, untilAborted } from './signals.js';
 
 /** A body that can be sent again. */
 export type RequestBody = Uint8Array | { readonly size: number; open(): AsyncIterable<Uint8Array> };
@@ -24,11 +25,16 @@ export interface HttpRequest {
 	readonly onSent?: (bytes: number) => void;
 }
 
+export type ResponseBody = Readable & {
+	/** Whether all of it has come. */
+	readonly complete: boolean;
+};
+
 export interface HttpResponse {
 	readonly status: number;
 	readonly statusText: string;
 	readonly headers: IncomingHttpHeaders;
-	readonly body: IncomingMessage;
+	readonly body: ResponseBody;
 	/** Where the answer came from. */
 	readonly url: URL;
 	/** The request it answers. */
@@ -59,10 +65,21 @@ export class Transport {
 		for (;;) {
 			const route = await this.#agents.route(request.url, request.tls ?? {});
 			try {
-				return await sendOnce({ idleTimeout: this.idleTimeout, ...request }, route);
+				return await this.#sendOn(route, request);
 			} catch (error) {
 				if (!this.#mayTryAgain(request, route, error)) throw error;
 			}
+		}
+	}
+
+	async #sendOn(route: Route, request: HttpRequest): Promise<HttpResponse> {
+		const idleTimeout = request.idleTimeout ?? this.idleTimeout;
+		if (route.http2 === undefined || request.body !== undefined) return sendOnce({ ...request, idleTimeout }, route);
+		try {
+			const session = await untilAborted(route.http2(idleTimeout), request.signal);
+			return await (session ? sendHttp2(session, request, idleTimeout) : sendOnce({ ...request, idleTimeout }, route));
+		} catch (error) {
+			throw cancelled(request.signal) ? request.signal?.reason : networkError(request.method, request.url, deadSession(error));
 		}
 	}
 
@@ -78,6 +95,17 @@ export class Transport {
 	close(): void {
 		this.#agents.close();
 	}
+}
+
+/** Somebody no longer wants the answer. */
+function cancelled(signal: AbortSignal | undefined): boolean {
+	return signal?.aborted === true && !isTimeout(signal);
+}
+
+/** A session that ended between two requests is no error of either. */
+function deadSession(error: unknown): unknown {
+	const { code, message } = error as NodeJS.ErrnoException;
+	return /^ERR_HTTP2_(INVALID_SESSION|GOAWAY_SESSION)$/.test(code ?? '') ? new DeadConnectionError(message) : error;
 }
 
 /** A connection from the pool that the other side had closed meanwhile. */
@@ -98,9 +126,8 @@ function sendOnce(request: HttpRequest, { client, agent, overrides, headers }: R
 		outgoing.on('error', (error: NodeJS.ErrnoException) => {
 			stopSending.abort();
 			request.signal?.removeEventListener('abort', abort);
-			const cancelled = request.signal?.aborted === true && !isTimeout(request.signal);
 			const dead = outgoing.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
-			reject(cancelled ? request.signal.reason : networkError(request.method, url, dead ? new DeadConnectionError(error.message) : error));
+			reject(cancelled(request.signal) ? request.signal?.reason : networkError(request.method, url, dead ? new DeadConnectionError(error.message) : error));
 		});
 		outgoing.on('response', (incoming) => {
 			// An answer before the end of the body is a refusal: what is left need not be sent.
@@ -163,7 +190,7 @@ function drained(outgoing: ClientRequest, stop: AbortSignal): Promise<void> {
 export function networkError(method: string, url: URL, error: unknown): RegistryError {
 	if (error instanceof RegistryError) return error;
 	const { code, message } = error as NodeJS.ErrnoException;
-	const retryable = code !== undefined && transientCodes.has(code);
+	const retryable = typeof code === 'string' && (transientCodes.has(code) || /^ERR_(HTTP2_|STREAM_PREMATURE_CLOSE)/.test(code));
 	const text = `failed to do request: ${method} ${printable(url)}: ${message === '' ? code ?? 'unknown error' : message}`;
 	return new RegistryError(text, { ...asked(method, url), kind: 'network', retryable, cause: error });
 }

@@ -1,4 +1,5 @@
 // What a caller says about a container: plain values, in BuildKit's terms.
+import type { Writable } from 'node:stream';
 
 /**
  * `none`: a network namespace with nothing but loopback. `host`: the host's. `default`: the host's too, as
@@ -27,11 +28,8 @@ export interface Ulimit {
 	readonly hard: number;
 }
 
-export interface ContainerSpec {
-	/** A mounted, writable directory. What runc needs as mount points is made in it and removed afterwards. */
-	readonly rootfs: string;
-	/** Makes `/` read-only for the process. */
-	readonly readonlyRootfs?: boolean;
+/** A process in a container, beside what is said of the container. */
+export interface ProcessSpec {
 	readonly args: readonly string[];
 	/** `NAME=value`; a later entry replaces an earlier one of the same name. */
 	readonly env: readonly string[];
@@ -39,6 +37,39 @@ export interface ContainerSpec {
 	readonly cwd: string;
 	/** As in `USER`: '', `name`, `uid`, `user:group`; looked up in the root's own /etc/passwd and /etc/group. */
 	readonly user: string;
+	/** What it reads; default nothing. A terminal is its stdout and stderr too. */
+	readonly input?: 'none' | 'pipe' | 'terminal';
+	/** Empty or absent: only 0. */
+	readonly validExitCodes?: readonly number[];
+	/** Kills it. */
+	readonly signal?: AbortSignal;
+	/** All output, in order, before `run` settles. 1 stdout, 2 stderr. */
+	readonly onOutput?: (stream: 1 | 2, data: Uint8Array) => void;
+	/** Called once it is about to run. */
+	readonly onStart?: (process: ContainerProcess) => void;
+}
+
+/** A process that runs. */
+export interface ContainerProcess {
+	/** Its standard input, where it has one. */
+	readonly input: Writable | undefined;
+	/** Sends a signal by number. */
+	kill(signal: number): void;
+	/** Of a terminal. */
+	resize(rows: number, columns: number): void;
+}
+
+/** A container that runs: what else can be started in it. */
+export interface RunningContainer extends ContainerProcess {
+	/** Runs another process in it, as `Runtime.run` does the first. Waits until the first one has started. */
+	exec(spec: ProcessSpec & { readonly security: SecurityMode }): Promise<void>;
+}
+
+export interface ContainerSpec extends Omit<ProcessSpec, 'onStart'> {
+	/** A mounted, writable directory. What runc needs as mount points is made in it and removed afterwards. */
+	readonly rootfs: string;
+	/** Makes `/` read-only for the process. */
+	readonly readonlyRootfs?: boolean;
 	/** '' or absent: `buildkitsandbox`. */
 	readonly hostname?: string;
 	/** Parents before what lies inside them. */
@@ -51,10 +82,6 @@ export interface ContainerSpec {
 	readonly cgroupParent?: string;
 	/** Removes also the parent directories that were made for a mount point. */
 	readonly removeMountStubsRecursive?: boolean;
-	/** Empty or absent: only 0. */
-	readonly validExitCodes?: readonly number[];
-	/** Kills the container. */
-	readonly signal?: AbortSignal;
-	/** All output, in order, before `run` settles. 1 stdout, 2 stderr. */
-	readonly onOutput?: (stream: 1 | 2, data: Uint8Array) => void;
+	/** Called once it is about to run. */
+	readonly onStart?: (container: RunningContainer) => void;
 }

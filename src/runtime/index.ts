@@ -4,4 +4,4 @@
 export { Runtime } from './runtime.js';
 export { recoverContainers } from './recover.js';
 export { ExitError } from './exit-error.js';
-export type { ContainerMount, ContainerSpec, NetworkMode, SecurityMode, Ulimit } from './container-spec.js';
+export type { ContainerMount, ContainerProcess, ContainerSpec, NetworkMode, ProcessSpec, RunningContainer, SecurityMode, Ulimit } from './container-spec.js';

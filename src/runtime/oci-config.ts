@@ -1,6 +1,6 @@
 // The OCI runtime configuration (config.json) of a container: the same as BuildKit's OCI worker makes.
 import { defaultCapabilities } from './capabilities.js';
-import type { ContainerMount, ContainerSpec, Ulimit } from './container-spec.js';
+import type { ContainerMount, ContainerSpec, ProcessSpec, Ulimit } from './container-spec.js';
 import type { Device } from './devices.js';
 import { defaultHostname } from './hosts.js';
 import type { SeccompProfile } from './seccomp.js';
@@ -37,31 +37,21 @@ const readonlyPaths = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc
 
 /** The text of config.json. */
 export function ociConfig(spec: ContainerSpec, host: HostPart): string {
-	// Unlimited (-1) is 2^64-1 in the configuration, a number that JavaScript does not have.
-	return JSON.stringify(configuration(spec, host)).replace(/"(soft|hard)":-1\b/g, '"$1":18446744073709551615');
+	return withUnlimited(JSON.stringify(configuration(spec, host)));
+}
+
+/** Unlimited (-1) is 2^64-1 in the configuration, a number that JavaScript does not have. */
+function withUnlimited(json: string): string {
+	return json.replace(/"(soft|hard)":-1\b/g, '"$1":18446744073709551615');
 }
 
 function configuration(spec: ContainerSpec, host: HostPart): object {
 	const insecure = spec.security === 'insecure';
-	const granted = insecure ? [...new Set([...defaultCapabilities, ...host.capabilities])] : defaultCapabilities;
 	return {
 		ociVersion: '1.0.2',
 		root: { path: spec.rootfs, readonly: spec.readonlyRootfs === true },
 		hostname: spec.hostname || defaultHostname,
-		process: {
-			args: spec.args,
-			env: dedupeEnv(spec.env),
-			cwd: spec.cwd,
-			user: host.user,
-			capabilities: {
-				bounding: granted,
-				permitted: granted,
-				effective: granted,
-				...(insecure && { inheritable: host.capabilities, ambient: host.capabilities }),
-			},
-			rlimits: host.ulimits.map(({ name, soft, hard }) => ({ type: `RLIMIT_${name.toUpperCase()}`, soft, hard })),
-			noNewPrivileges: false,
-		},
+		process: processConfiguration(spec, host),
 		mounts: mounts(spec.mounts, host, insecure ? 'rw' : 'ro'),
 		linux: {
 			cgroupsPath: host.cgroupsPath,
@@ -73,6 +63,33 @@ function configuration(spec: ContainerSpec, host: HostPart): object {
 			namespaces: namespaces(spec, host).map((type) => ({ type })),
 			...(insecure ? { devices: host.devices } : { maskedPaths, readonlyPaths, seccomp: host.seccomp }),
 		},
+	};
+}
+
+type ProcessPart = Pick<HostPart, 'user' | 'ulimits' | 'capabilities'>;
+
+/** The text of a process's part alone: what `runc exec` takes. */
+export function ociProcess(spec: ProcessSpec & Pick<ContainerSpec, 'security'>, host: ProcessPart): string {
+	return withUnlimited(JSON.stringify(processConfiguration(spec, host)));
+}
+
+function processConfiguration(spec: Omit<ProcessSpec, 'onStart'> & Pick<ContainerSpec, 'security'>, host: ProcessPart): object {
+	const insecure = spec.security === 'insecure';
+	const granted = insecure ? [...new Set([...defaultCapabilities, ...host.capabilities])] : defaultCapabilities;
+	return {
+		terminal: spec.input === 'terminal',
+		args: spec.args,
+		env: dedupeEnv(spec.env),
+		cwd: spec.cwd,
+		user: host.user,
+		capabilities: {
+			bounding: granted,
+			permitted: granted,
+			effective: granted,
+			...(insecure && { inheritable: host.capabilities, ambient: host.capabilities }),
+		},
+		rlimits: host.ulimits.map(({ name, soft, hard }) => ({ type: `RLIMIT_${name.toUpperCase()}`, soft, hard })),
+		noNewPrivileges: false,
 	};
 }
 

@@ -1,13 +1,23 @@
 // The runc program: one container from start to end.
-import { readdir, readFile } from 'node:fs/promises';
-import { spawnProcess, type ProcessExit } from '../native/runtime.js';
+import { access, readdir, readFile } from 'node:fs/promises';
+import { Socket } from 'node:net';
+import path from 'node:path';
+import type { Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { WriteStream } from 'node:tty';
+import { setWindowSize, spawnProcess, type ProcessExit, type ProcessInput, type RunningProcess } from '../native/runtime.js';
+import type { ContainerProcess } from './container-spec.js';
 
 export interface RuncOptions {
 	/** runc's state directory. */
 	readonly root: string;
 	readonly bundle: string;
 	readonly id: string;
+	/** A file with the process to run in a container that runs already; else the bundle's is run in a new one. */
+	readonly process?: string;
+	readonly input?: ProcessInput | undefined;
 	readonly onOutput: (stream: 1 | 2, data: Uint8Array) => void;
+	readonly onStart?: ((process: ContainerProcess) => void) | undefined;
 	/** Kills what runs in the container, and runc with it. */
 	readonly signal?: AbortSignal | undefined;
 }
@@ -16,27 +26,57 @@ export interface RuncOptions {
  *  which it is given up. */
 const patience = 2000;
 
+const SIGKILL = 9;
+
 const environment = (): string[] => [`PATH=${process.env['PATH'] ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'}`];
 
 /**
- * Runs a container and waits for its end. runc's own errors (a program that does not exist) are printed on
+ * Runs a container, or a process in one, and waits for its end. runc's own errors (a program that does not exist) are printed on
  * its stderr, so they are part of the output, with exit code 1.
  */
 export async function runContainer(options: RuncOptions): Promise<ProcessExit> {
-	const args = ['--root', options.root, '--log', '/dev/null', 'run', '--bundle', options.bundle, options.id];
-	const runc = spawnRunc(args, options.onOutput);
+	const command = options.process === undefined ? ['run', '--bundle', options.bundle] : ['exec', '--process', options.process];
+	const runc = spawnRunc(['--root', options.root, '--log', '/dev/null', ...command, options.id], options.onOutput, options.input);
 	const { signal } = options;
-	if (!signal) return runc.exited;
 	let ended = false;
 	const exited = runc.exited.finally(() => { ended = true; });
-	const onAbort = (): void => { void killDescendants(runc.pid, () => ended); };
-	signal.addEventListener('abort', onAbort, { once: true });
-	if (signal.aborted) onAbort();
+	const killAll = (): void => { void killDescendants(runc.pid, () => ended); };
+	const input = inputStream(runc, options.input);
 	try {
+		options.onStart?.({
+			input,
+			kill: (number) => {
+				if (number === SIGKILL) killAll();
+				else void whenRunning(options, () => ended).then((running) => { if (running && !ended) kill(runc.pid, number); });
+			},
+			resize: (rows, columns) => { if (options.input === 'terminal' && runc.input !== undefined && !ended) setWindowSize(runc.input, rows, columns); },
+		});
+		signal?.addEventListener('abort', killAll, { once: true });
+		if (signal?.aborted) killAll();
 		return await exited;
 	} finally {
-		signal.removeEventListener('abort', onAbort);
+		signal?.removeEventListener('abort', killAll);
+		input?.destroy();
 	}
+}
+
+/** Waits until the container's first process has started; false when it ended before. */
+export async function whenRunning({ root, id }: Pick<RuncOptions, 'root' | 'id'>, ended: () => boolean): Promise<boolean> {
+	const there = (name: string): Promise<boolean> => access(path.join(root, id, name)).then(() => true, () => false);
+	while (!ended()) {
+		// The fifo is what the container's init waits at.
+		if (await there('state.json') && !(await there('exec.fifo'))) return true;
+		await sleep(5);
+	}
+	return false;
+}
+
+/** Closes the descriptor when it is destroyed. */
+function inputStream({ input }: RunningProcess, kind: ProcessInput | undefined): Writable | undefined {
+	if (input === undefined) return undefined;
+	const stream = kind === 'terminal' ? new WriteStream(input) : new Socket({ fd: input, readable: false, writable: true });
+	stream.on('error', () => undefined); // a process need not read
+	return stream;
 }
 
 /** Kills a container and removes its state and cgroup. A container that does not exist is fine. */
@@ -63,10 +103,10 @@ async function runcProcesses(root: string): Promise<readonly number[]> {
 	return commands.filter(({ args }) => args[1] === '--root' && args[2] === root).map(({ pid }) => pid);
 }
 
-function spawnRunc(args: readonly string[], onOutput: RuncOptions['onOutput']): ReturnType<typeof spawnProcess> {
+function spawnRunc(args: readonly string[], onOutput: RuncOptions['onOutput'], input: ProcessInput = 'none'): RunningProcess {
 	for (const program of ['buildkit-runc', 'runc']) {
 		try {
-			return spawnProcess([program, ...args], environment(), onOutput);
+			return spawnProcess([program, ...args], environment(), onOutput, input);
 		} catch (error) {
 			if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
 		}
@@ -96,9 +136,9 @@ async function children(pid: number): Promise<readonly number[]> {
 	return lists.flatMap((list) => list.split(' ')).filter((child) => child !== '').map(Number);
 }
 
-function kill(pid: number): void {
+function kill(pid: number, signal = SIGKILL): void {
 	try {
-		process.kill(pid, 'SIGKILL');
+		process.kill(pid, signal);
 	} catch {
 		// it ended by itself
 	}

@@ -5,15 +5,15 @@ import path from 'node:path';
 import { kernelHasX32, makeWorkingDir, prepareRootfs, removeStubs, type MountPoint } from '../native/runtime.js';
 import { defaultCapabilities, ownCapabilities } from './capabilities.js';
 import { isUnified, missingParents, removeCgroup, removeDirectories } from './cgroups.js';
-import type { ContainerMount, ContainerSpec, NetworkMode } from './container-spec.js';
+import type { ContainerMount, ContainerSpec, NetworkMode, ProcessSpec } from './container-spec.js';
 import { insecureDevices } from './devices.js';
 import { ExitError, failureText } from './exit-error.js';
 import { defaultHostname, hostsFile } from './hosts.js';
 import { createdCgroupsFile, layoutOf, type Layout } from './layout.js';
 import { withOpenFiles } from './limits.js';
-import { ociConfig, type HostPart } from './oci-config.js';
+import { ociConfig, ociProcess, type HostPart } from './oci-config.js';
 import { hostPath, resolvConf, sourcePath } from './resolv-conf.js';
-import { deleteContainer, runContainer } from './runc.js';
+import { deleteContainer, runContainer, whenRunning, type RuncOptions } from './runc.js';
 import { defaultSeccompProfile, type SeccompProfile } from './seccomp.js';
 import { needsUserFiles, resolveUser } from './user.js';
 
@@ -82,21 +82,15 @@ export class Runtime {
 			if (spec.cgroupParent) createdCgroups = await rememberCreatedCgroups(bundle, cgroupsPath);
 			await writeFile(path.join(bundle, 'config.json'), ociConfig(spec, { ...host, user, cgroupsPath }));
 			spec.signal?.throwIfAborted();
-			const exit = await runContainer({
-				root: this.#layout.runcRoot,
+			let ended = false;
+			const exitCode = await this.#runc(spec, {
 				bundle,
 				id,
-				signal: spec.signal,
-				onOutput: (stream, data) => spec.onOutput?.(stream, data),
-			});
-			const exitCode = exit.signal === 0 ? exit.code : 128 + exit.signal;
+				onStart: (process) => spec.onStart?.({ ...process, exec: (other) => this.#exec(other, { bundle, id, rootfs: spec.rootfs, isEnded: () => ended }) }),
+			}).finally(() => { ended = true; });
 			// runc cleans up after itself but when it was killed or failed half-way.
 			if (exitCode !== 0) await this.#clearContainer(id, cgroupsPath);
-			spec.signal?.throwIfAborted();
-			const valid = spec.validExitCodes?.length ? spec.validExitCodes : [0];
-			if (!valid.includes(exitCode)) {
-				throw new ExitError(spec.args, { exitCode, oomKilled: exitCode === 137 && (await oomKills()) !== oomKillsBefore });
-			}
+			await checkExit(spec, exitCode, oomKillsBefore);
 		} finally {
 			await Promise.all([
 				rootfs.stubs.length > 0 ? removeStubs(spec.rootfs, rootfs.stubs) : undefined,
@@ -106,7 +100,46 @@ export class Runtime {
 		}
 	}
 
-	async #makeWorkingDir(spec: ContainerSpec, user: { readonly uid: number; readonly gid: number }): Promise<void> {
+	/** Runs one more process in a container. Its errors are worded as those of `run`. */
+	async #exec(spec: ProcessSpec & Pick<ContainerSpec, 'security'>, { bundle, id, rootfs, isEnded }: ExecTarget): Promise<void> {
+		const cwd = path.posix.resolve('/', spec.cwd);
+		const running = await whenRunning({ root: this.#layout.runcRoot, id }, isEnded);
+		if (!running) throw new Error(failureText(spec.args, 'the container has ended'));
+		const [state, ulimits, capabilities, oomKillsBefore] = await Promise.all([
+			prepareRootfs({ root: rootfs, mountPoints: [], recursive: false, files: needsUserFiles(spec.user) ? ['/etc/passwd', '/etc/group'] : [], cwd }),
+			withOpenFiles([]),
+			spec.security === 'insecure' ? ownCapabilities() : [],
+			oomKills(),
+		]);
+		const user = resolveUser(spec.user, state.files[0]?.toString('utf8'), state.files[1]?.toString('utf8'));
+		if (!state.cwdExists) await this.#makeWorkingDir({ rootfs, cwd }, user);
+		const file = path.join(bundle, `process-${randomBytes(6).toString('hex')}.json`);
+		await writeFile(file, ociProcess({ ...spec, cwd }, { user, ulimits, capabilities }));
+		spec.signal?.throwIfAborted();
+		try {
+			const exitCode = await this.#runc(spec, { bundle, id, process: file, onStart: spec.onStart });
+			await checkExit(spec, exitCode, oomKillsBefore);
+		} catch (error) {
+			if (error instanceof ExitError || !(error instanceof Error)) throw error;
+			throw new Error(failureText(spec.args, error.message), { cause: error });
+		} finally {
+			await rm(file, { force: true });
+		}
+	}
+
+	/** Exit code, 128 and more for a signal. */
+	async #runc(spec: Omit<ProcessSpec, 'onStart'>, target: Pick<RuncOptions, 'bundle' | 'id' | 'process' | 'onStart'>): Promise<number> {
+		const exit = await runContainer({
+			...target,
+			root: this.#layout.runcRoot,
+			input: spec.input,
+			signal: spec.signal,
+			onOutput: (stream, data) => spec.onOutput?.(stream, data),
+		});
+		return exit.signal === 0 ? exit.code : 128 + exit.signal;
+	}
+
+	async #makeWorkingDir(spec: Pick<ContainerSpec, 'rootfs' | 'cwd'>, user: { readonly uid: number; readonly gid: number }): Promise<void> {
 		try {
 			await makeWorkingDir(spec.rootfs, spec.cwd, user.uid, user.gid);
 		} catch (error) {
@@ -155,6 +188,21 @@ export class Runtime {
 		const { runcRoot, bundles, files } = this.#layout;
 		await Promise.all([mkdir(runcRoot, { recursive: true, mode: 0o711 }), mkdir(bundles, { recursive: true, mode: 0o711 }), mkdir(files, { recursive: true, mode: 0o755 })]);
 	}
+}
+
+/** A container to run something in. */
+interface ExecTarget {
+	readonly bundle: string;
+	readonly id: string;
+	readonly rootfs: string;
+	readonly isEnded: () => boolean;
+}
+
+async function checkExit({ signal, validExitCodes, args }: Omit<ProcessSpec, 'onStart'>, exitCode: number, oomKillsBefore: string | undefined): Promise<void> {
+	signal?.throwIfAborted();
+	const valid = validExitCodes?.length ? validExitCodes : [0];
+	if (valid.includes(exitCode)) return;
+	throw new ExitError(args, { exitCode, oomKilled: exitCode === 137 && (await oomKills()) !== oomKillsBefore });
 }
 
 /**

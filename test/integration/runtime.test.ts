@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import anyTest, { type TestFn } from 'ava';
-import { ExitError, recoverContainers, Runtime, type ContainerSpec } from '../../src/runtime/index.js';
+import { ExitError, recoverContainers, Runtime, type ContainerProcess, type ContainerSpec, type RunningContainer } from '../../src/runtime/index.js';
 import { layoutOf } from '../../src/runtime/layout.js';
 import { makeBusyboxRootfs } from './busybox-rootfs.js';
 
@@ -83,6 +83,66 @@ test('output, environment and working directory', async (t) => {
 	t.is(error, undefined);
 	t.is(stdout, '3-2\n/made/here\n1000:1001:755\n1000:1001:755\n');
 	t.is(stderr, 'oops\n');
+});
+
+test('a process reads what is written to it', async (t) => {
+	const { stdout, error } = await run(t.context, 'read a; echo "got $a"; cat', {
+		input: 'pipe',
+		onStart: ({ input }) => { input?.end('one\ntwo\nthree\n'); },
+	});
+	t.is(error, undefined);
+	t.is(stdout, 'got one\ntwo\nthree\n');
+});
+
+test('a terminal: it echoes, has a size that changes, and sends signals', async (t) => {
+	let process: ContainerProcess | undefined;
+	let seen = '';
+	const { error } = await run(t.context, 'trap "stty size; exit 3" WINCH; test -t 0 -a -t 2 && echo ready; while :; do sleep 0.05; done', {
+		input: 'terminal',
+		onStart: (started) => { process = started; },
+		onOutput: (stream, data) => {
+			t.is(stream, 1);
+			seen += Buffer.from(data).toString();
+			if (seen.includes('ready')) process?.resize(33, 77);
+		},
+	});
+	t.regex(seen, /ready\r\n33 77\r\n$/);
+	t.is((error as ExitError).exitCode, 3);
+});
+
+test('other processes join a container, signals reach them, and they end with it', async (t) => {
+	const outputs: string[] = [];
+	const others: Promise<unknown>[] = [];
+	const join = (container: RunningContainer, command: string, onStart: (process: ContainerProcess) => void = () => undefined): void => {
+		others.push(container.exec({
+			args: ['/bin/sh', '-c', command], env: ['PATH=/bin'], cwd: '/', user: 'app', security: 'sandbox', onStart,
+			onOutput: (_stream, data) => { outputs.push(Buffer.from(data).toString().trim()); },
+		}).then(() => 'ended', (error: unknown) => error));
+	};
+	let first: RunningContainer | undefined;
+	const { error } = await run(t.context, 'trap "exit 7" TERM; echo up; while :; do sleep 0.05; done', {
+		onStart: (container) => {
+			first = container;
+			join(container, 'id -u; cat /proc/1/cmdline | tr "\\0" " " | cut -c1-10');
+			join(container, 'trap "exit 9" USR1; echo listening; while :; do sleep 0.05; done', (process) => {
+				const until = setInterval(() => {
+					if (!outputs.includes('listening')) return;
+					clearInterval(until);
+					process.kill(10);
+					void others[1]?.then(() => { container.kill(15); });
+				}, 10);
+			});
+			join(container, 'sleep 1000');
+		},
+	});
+	t.truthy(first);
+	t.is((error as ExitError).exitCode, 7);
+	const [id, signalled, left] = await Promise.all(others);
+	t.is(id, 'ended');
+	t.true(outputs.join('\n').includes('1000\n/bin/sh -c'));
+	t.is((signalled as ExitError).exitCode, 9);
+	t.true(left instanceof Error);
+	await t.throwsAsync(first!.exec({ args: ['/bin/true'], env: [], cwd: '/', user: '', security: 'sandbox' }), { message: /the container has ended$/ });
 });
 
 test('a working directory behind a symlink stays inside the root', async (t) => {

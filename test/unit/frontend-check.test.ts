@@ -1,5 +1,5 @@
 import test from 'ava';
-import { buildDockerfile, checkDockerfile, checkFrontendCaps, formatOutline, formatTargets, formatWarnings, handleSubrequest, listTargets, outlineDockerfile } from '../../frontend/index.js';
+import { buildDockerfile, checkDockerfile, formatOutline, formatTargets, formatWarnings, handleSubrequest, listTargets, missingFrontendCap, outlineDockerfile } from '../../frontend/index.js';
 import { fakeClient } from './frontend-harness.js';
 
 const image = { architecture: 'amd64', os: 'linux', config: { Env: ['PATH=/bin'] }, rootfs: { type: 'layers', diff_ids: ['sha256:1b945cc0041885df135913b21b0d1f50147d6951ec5b97b2fe9009396e16b467'] } };
@@ -153,6 +153,9 @@ test('requests and capabilities nobody knows', async (t) => {
 	t.is(await handleSubrequest(client('FROM a')), undefined);
 	await t.throwsAsync(handleSubrequest(client('FROM a', { requestid: 'x' })), { message: 'unsupported request x' });
 	t.regex(decode(await handleSubrequest(client('FROM a', { requestid: 'frontend.subrequests.describe' })), 'result.txt'), /^NAME +VERSION DESCRIPTION\noutline +1\.0\.0 +List/);
-	t.notThrows(() => checkFrontendCaps({ 'frontend.caps': 'moby.buildkit.frontend.subrequests+forward,moby.buildkit.frontend.contexts' }));
-	t.throws(() => checkFrontendCaps({ 'frontend.caps': 'x' }), { message: 'unsupported frontend capability x' });
+	t.is(missingFrontendCap({ 'frontend.caps': 'moby.buildkit.frontend.subrequests+forward,moby.buildkit.frontend.contexts' }), undefined);
+	const missing = missingFrontendCap({ 'frontend.caps': 'x,y+forward' });
+	t.is(missing?.error.message, 'unsupported frontend capability x');
+	t.false(missing?.forward);
+	t.true(missingFrontendCap({ 'frontend.caps': 'y+forward' })?.forward);
 });

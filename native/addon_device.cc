@@ -1,5 +1,7 @@
 // The device server's face to TypeScript. Layers and devices are numbers; everything that may block is a
 // promise with a thread of its own; fetches and faults come as calls of the two functions given at start.
+#include <stdexcept>
+
 #include "addon.h"
 #include "addon_job.h"
 #include "device/device_host.h"

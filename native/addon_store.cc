@@ -1,4 +1,6 @@
 // The store's metadata database for TypeScript.
+#include <stdexcept>
+
 #include "addon.h"
 #include "addon_job.h"
 #include "store/metadata_db.h"

@@ -1,5 +1,6 @@
 #include "device/parked_read.h"
 
+#include <stdexcept>
 #include <vector>
 
 #include "error.h"

@@ -1,6 +1,7 @@
 #include "device/remote_layer.h"
 
 #include <chrono>
+#include <stdexcept>
 #include <thread>
 
 #include "blob/local_blob.h"

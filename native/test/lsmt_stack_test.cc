@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <stdexcept>
 #include <thread>
 
 #include "blob/local_blob.h"

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <stdexcept>
 
 #include "blob/local_blob.h"
 #include "blob/new_file.h"

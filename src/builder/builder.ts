@@ -10,7 +10,7 @@ import { Exporter } from '../exporters/index.js';
 import { defaultPlatform } from '../image/index.js';
 import type { Worker } from '../ops/index.js';
 import { makePrivate, mount, umount, umountIfMounted } from '../native/system.js';
-import { RegistryClient, Transport } from '../registry/index.js';
+import { RegistryClient, Transport, type HostConfigs } from '../registry/index.js';
 import { Runtime } from '../runtime/index.js';
 import type { BuildSession } from '../session/index.js';
 import { SnapshotManager } from '../snapshot/index.js';
@@ -32,6 +32,8 @@ export interface BuilderOptions {
 	readonly root: string;
 	/** Registries, `host[:port]`, that may be spoken to over plain http or without a valid certificate. */
 	readonly insecureRegistries: readonly string[];
+	/** How to talk to registries: mirrors, certificates. */
+	readonly hosts?: HostConfigs;
 }
 
 export class Builder {
@@ -53,11 +55,11 @@ export class Builder {
 	private constructor(private readonly store: Store, private readonly lease: Lease, instanceDir: string, options: BuilderOptions) {
 		const stores = new Stores(store, lease);
 		const isInsecure = (domain: string): boolean => options.insecureRegistries.includes(domain);
-		this.#registry = new RegistryClient();
+		this.#registry = new RegistryClient({ hosts: options.hosts ?? {} });
 		this.#runtime = new Runtime(path.join(instanceDir, 'runtime'));
 		this.#mountDir = path.join(instanceDir, 'mounts');
 		this.#snapshots = new SnapshotManager({
-			deviceServer: () => (this.#deviceServer ??= this.#startServer(options.root, instanceDir)),
+			deviceServer: () => (this.#deviceServer ??= this.#startServer(options, instanceDir)),
 			store: stores.layers,
 			mountDir: this.#mountDir,
 			virtualSize,
@@ -169,13 +171,13 @@ export class Builder {
 		return this.#deviceServer ? (await this.#deviceServer).fetched() : {};
 	}
 
-	async #startServer(root: string, instanceDir: string): Promise<DeviceServer> {
+	async #startServer({ root, hosts = {} }: BuilderOptions, instanceDir: string): Promise<DeviceServer> {
 		const { startDeviceServer } = await import('../device/index.js');
 		// On hosts whose mounts are shared, every other mount namespace would get a copy of ours and keep it busy.
 		await mount(this.#mountDir, this.#mountDir, '', 'bind');
 		this.#isPrivate = true;
 		await makePrivate(this.#mountDir);
-		const server = await startDeviceServer({ root, instanceDir });
+		const server = await startDeviceServer({ root, instanceDir, hosts });
 		server.onError((fault) => { this.#fault ??= fault; });
 		return server;
 	}

@@ -1,7 +1,7 @@
 // Brings an image's overlaybd layers here as files, without a store, root or a device.
 import path from 'node:path';
 import { digestHex, type Platform } from '../image/index.js';
-import { RegistryClient } from '../registry/index.js';
+import { RegistryClient, type HostConfigs } from '../registry/index.js';
 import type { BuildSession } from '../session/index.js';
 import { ImageResolver, imageLayers } from '../sources/index.js';
 
@@ -10,6 +10,7 @@ export interface DownloadOptions {
 	/** Files are made in this directory, named by digest. */
 	readonly directory: string;
 	readonly insecureRegistries: readonly string[];
+	readonly hosts: HostConfigs;
 	readonly signal: AbortSignal;
 }
 
@@ -24,7 +25,7 @@ const noCache = { get: () => Promise.resolve(undefined), put: () => Promise.reso
 
 /** Paths of the layers, bottom first. Throws for an image whose layers are no overlaybd layers. */
 export async function downloadLayers(reference: string, options: DownloadOptions): Promise<string[]> {
-	const registry = new RegistryClient();
+	const registry = new RegistryClient({ hosts: options.hosts });
 	try {
 		const resolver = new ImageResolver({ registry, cache: noCache, isInsecure: (domain) => options.insecureRegistries.includes(domain) });
 		const { resolved, source } = await resolver.resolve(reference, options.platform, nothingLent, options.signal);

@@ -8,8 +8,6 @@ import { bytesOf } from './quantities.js';
 import { parseRegistries } from './registries.js';
 import { Table } from './table.js';
 
-export const defaultConfigFile = '/etc/buildkit/buildkitd.toml';
-
 export interface Config {
 	readonly root: string | undefined;
 	/** `error`, `warn`, `info`, `debug` or `trace`. */

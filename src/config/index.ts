@@ -1,5 +1,5 @@
 // The configuration file: buildkitd.toml, so that a host set up for buildkitd is set up for obd. Reads the
 // parts that mean something here and names what it cannot read; what to do with them is its caller's business.
-export { defaultConfigFile, parseConfig, readConfig, type Config, type Dns, type GrpcConfig, type HistoryConfig, type WorkerConfig } from './config.js';
+export { parseConfig, readConfig, type Config, type Dns, type GrpcConfig, type HistoryConfig, type WorkerConfig } from './config.js';
 export { defaultGcPolicies, type DiskUsage, type GcConfig, type GcPolicy } from './gc.js';
 export { bytesOf, type DiskSpace } from './quantities.js';

@@ -1,4 +1,5 @@
 // The flags of obd-build: those of `docker buildx build`, with its words and defaults, then obd's own.
+import { defaultConfigFile } from '../config-file.js';
 import type { Flag } from './flag-set.js';
 
 export const defaultRoot = '/var/lib/obd';
@@ -43,6 +44,7 @@ export const buildFlags: readonly Flag[] = [
 ];
 
 export const obdFlags: readonly Flag[] = [
+	{ name: 'config', kind: 'string', default: defaultConfigFile, help: 'buildkitd.toml with registry mirrors and certificates' },
 	{ name: 'insecure-registry', kind: 'list', help: 'Registry that may be spoken to over plain http or without a valid certificate (format: "host[:port]")' },
 	{ name: 'root', kind: 'string', default: defaultRoot, help: 'Directory of layers, cache and state' },
 ];

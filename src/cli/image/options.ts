@@ -6,24 +6,27 @@ import type { Argv } from 'yargs';
 import { defaultPlatform, parseReference, parsePlatform, type Platform } from '../../image/index.js';
 import type { LayerFile } from '../../native/layers.js';
 import { defaultRoot } from '../../store/index.js';
+import { defaultConfigFile, registryHosts } from '../config-file.js';
 import { isLayerFile, parseLayer } from '../layer-args.js';
 
 export interface RegistryFlags {
 	readonly platform: string | undefined;
 	readonly 'insecure-registry': readonly string[];
+	readonly config: string;
 }
 
 export interface StoreFlags extends RegistryFlags {
 	readonly root: string;
 }
 
-export function registryFlags<T>(y: Argv<T>): Argv<T & { platform: string | undefined; 'insecure-registry': string[] }> {
+export function registryFlags<T>(y: Argv<T>): Argv<T & { platform: string | undefined; 'insecure-registry': string[]; config: string }> {
 	return y
 		.option('platform', { type: 'string', requiresArg: true, describe: 'platform to take of an image for several (default: this machine\'s)' })
-		.option('insecure-registry', { type: 'string', array: true, default: [] as string[], requiresArg: true, describe: 'HOST[:PORT] that may speak http or have no valid certificate' });
+		.option('insecure-registry', { type: 'string', array: true, default: [] as string[], requiresArg: true, describe: 'HOST[:PORT] that may speak http or have no valid certificate' })
+		.option('config', { type: 'string', default: defaultConfigFile, requiresArg: true, describe: 'buildkitd.toml with registry mirrors and certificates' });
 }
 
-export function storeFlags<T>(y: Argv<T>): Argv<T & { platform: string | undefined; 'insecure-registry': string[]; root: string }> {
+export function storeFlags<T>(y: Argv<T>): Argv<T & { platform: string | undefined; 'insecure-registry': string[]; config: string; root: string }> {
 	return registryFlags(y).option('root', { type: 'string', default: defaultRoot, requiresArg: true, describe: 'directory of the store' });
 }
 
@@ -50,7 +53,7 @@ export async function withLayers<T>(names: readonly string[], flags: RegistryFla
 	const { downloadLayers } = await import('../../builder/index.js');
 	const directory = await mkdtemp(path.join(tmpdir(), 'obd-image-'));
 	try {
-		const files = await downloadLayers(reference, { platform: platformOf(flags), directory, insecureRegistries: flags['insecure-registry'], signal: interruption() });
+		const files = await downloadLayers(reference, { platform: platformOf(flags), directory, insecureRegistries: flags['insecure-registry'], hosts: await registryHosts(flags.config), signal: interruption() });
 		return await use(files.map((file) => ({ name: `sha256:${path.basename(file)}`, file })));
 	} finally {
 		await rm(directory, { recursive: true, force: true });

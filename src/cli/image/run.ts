@@ -1,5 +1,6 @@
 // Commands that attach an image: run, mount, convert. They need root, as mounts and containers do.
 import type { OpenedImage } from '../../builder/index.js';
+import { registryHosts } from '../config-file.js';
 import { formatBytes } from '../layer-report.js';
 import { interruption, platformOf, type StoreFlags } from './options.js';
 
@@ -15,7 +16,7 @@ async function withImage(reference: string, flags: StoreFlags, use: (attached: A
 	const { Builder, openImage } = await import('../../builder/index.js');
 	const signal = interruption();
 	const started = performance.now();
-	const builder = await Builder.open({ root: flags.root, insecureRegistries: flags['insecure-registry'] });
+	const builder = await Builder.open({ root: flags.root, insecureRegistries: flags['insecure-registry'], hosts: await registryHosts(flags.config) });
 	try {
 		const image = await openImage(builder, reference, platformOf(flags), signal);
 		await use({ image, builder, signal, seconds: (performance.now() - started) / 1000 });

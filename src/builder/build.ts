@@ -3,17 +3,21 @@
 import { randomUUID } from 'node:crypto';
 import { FrontendError, type FrontendClient, type ImageMeta, type SourceMeta, type Warning } from '../../frontend/index.js';
 import { exportName, validateExport, type BuildOutput, type EarlyPush, type ExportRequest } from '../exporters/index.js';
-import type { Definition, SourceOp } from '../llb/index.js';
+import { BuildReference, type FrontendOutput, type GatewayHost, type WorkerRecord } from '../gateway/index.js';
+import { platformToPb, type Definition, type SourceOp } from '../llb/index.js';
 import { asOpResult, type Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
 import { VertexError, VertexReporter, isCanceled, type Job, type Result, type SolveStatus, type SolverEdge, type StatusSink } from '../solver/index.js';
-import { BuildReference } from './build-reference.js';
 import type { Builder } from './builder.js';
 import { solverGraph, type SolverGraph } from './graph.js';
-import { solveOutput, type FrontendOutput } from './output.js';
+import { solveOutput } from './output.js';
 
 export interface BuildOptions {
 	readonly session: BuildSession;
+	/** The client's name of the session; absent when the client is this process. */
+	readonly sessionId?: string;
+	/** What frontends are told of the builder; absent: one worker for this host's platform. */
+	readonly workers?: readonly WorkerRecord[];
 	/** Entitlements granted: `network.host`, `security.insecure`. */
 	readonly allow: readonly string[];
 	readonly exports: readonly ExportRequest[];
@@ -21,7 +25,7 @@ export interface BuildOptions {
 	readonly onStatus: StatusSink;
 }
 
-export class Build {
+export class Build implements GatewayHost {
 	readonly #job: Job<BuildSession>;
 	readonly #earlyPushes: readonly EarlyPush[];
 	/** Vertices whose layers are part of the image. */
@@ -38,17 +42,24 @@ export class Build {
 		options.signal.addEventListener('abort', this.close, { once: true });
 	}
 
-	/** Platform of this host. */
-	get platform(): Worker['platform'] {
-		return this.builder.worker.platform;
-	}
-
 	get worker(): Worker {
 		return this.builder.worker;
 	}
 
 	get session(): BuildSession {
 		return this.options.session;
+	}
+
+	get sessionId(): string {
+		return this.options.sessionId ?? '';
+	}
+
+	get workers(): readonly WorkerRecord[] {
+		return this.options.workers ?? [ownWorker(this.worker)];
+	}
+
+	get allow(): readonly string[] {
+		return this.options.allow;
 	}
 
 	get signal(): AbortSignal {
@@ -155,6 +166,10 @@ export class Build {
 			}, () => undefined);
 		}
 	}
+}
+
+function ownWorker({ platform }: Worker): WorkerRecord {
+	return { ID: 'obd', Labels: new Map(), platforms: [platformToPb(platform)], GCPolicy: [], BuildkitVersion: undefined, CDIDevices: [] };
 }
 
 type ImageMetaPlatform = Parameters<FrontendClient['resolveImageConfig']>[1]['platform'];

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createHash } from 'node:crypto';
 import type { DeviceError, DeviceServer } from '../device/index.js';
 import { Exporter } from '../exporters/index.js';
+import { solve } from '../gateway/index.js';
 import { defaultPlatform } from '../image/index.js';
 import type { Worker } from '../ops/index.js';
 import { makePrivate, mount, umount, umountIfMounted } from '../native/system.js';
@@ -19,7 +20,6 @@ import { ImageResolver, Sources } from '../sources/index.js';
 import { Store, type Lease } from '../store/index.js';
 import { Build, type BuildOptions } from './build.js';
 import { StoreCache } from './cache.js';
-import { solveDockerfile } from './dockerfile.js';
 import type { BuildRequest, BuildResult } from './request.js';
 import { LocalSession } from './session.js';
 import { Stores } from './stores.js';
@@ -109,7 +109,7 @@ export class Builder {
 		const { frontendAttributes: attributes, allow, exports } = request;
 		const session = new LocalSession(request, (directory) => this.statCache(directory));
 		return this.run({ session, allow, exports, signal, onStatus }, async (build) => {
-			const output = await solveDockerfile(build, { attributes });
+			const output = await solve(build, { frontend: 'dockerfile.v0', opts: attributes, inputs: new Map(), evaluate: false });
 			if (attributes['requestid'] !== undefined) return { metadata: textOf(output.metadata), fetched: {} };
 			return { metadata: await build.export(output), fetched: await this.fetched() };
 		});

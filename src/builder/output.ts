@@ -1,22 +1,9 @@
-// What a frontend comes to: BuildKit's frontend.Result, and what exporters make of it.
+// What a frontend comes to as exporters take it.
+import { metadataKey } from '../../frontend/index.js';
 import type { BuildOutput } from '../exporters/index.js';
+import type { FrontendOutput } from '../gateway/index.js';
 import { defaultPlatform, parseImageConfig, type ImageConfig, type Platform } from '../image/index.js';
 import { scratch } from '../snapshot/index.js';
-import type { BuildReference } from './build-reference.js';
-
-/** Keys of `metadata` (exporter/containerimage/exptypes in BuildKit). */
-export const metadataKey = {
-	config: 'containerimage.config',
-	baseConfig: 'containerimage.base.config',
-	platforms: 'refs.platforms',
-	epoch: 'source.date.epoch',
-} as const;
-
-export interface FrontendOutput {
-	/** The one result (undefined: scratch), or results by platform id. */
-	readonly result: { readonly ref: BuildReference | undefined } | { readonly refs: ReadonlyMap<string, BuildReference | undefined> };
-	readonly metadata: ReadonlyMap<string, Uint8Array>;
-}
 
 interface PlatformEntry {
 	readonly id: string;

@@ -2,7 +2,7 @@
 import type { Handlers, ServerCall } from '../grpc/index.js';
 import { Tunnel } from '../session/index.js';
 import type { ControlDefinition } from './gen/control.js';
-import type { BuildkitVersion, WorkerRecord } from '../gateway/gen/worker.js';
+import type { BuildkitVersion, WorkerRecord } from '../gateway/index.js';
 import { solve, type SolveHost } from './solve.js';
 
 export interface ControlHost extends SolveHost {

@@ -1,21 +1,16 @@
 // The daemon: one builder, its clients' sessions, and BuildKit's services on the addresses it listens on.
 import type { Builder } from '../builder/index.js';
+import { LLBBridgeDefinition, WorkerRecord } from '../gateway/index.js';
 import { HealthCheckResponse_ServingStatus as ServingStatus, HealthDefinition, RpcServer } from '../grpc/index.js';
 import { platformToPb } from '../llb/index.js';
 import { SessionManager } from '../session/index.js';
 import { bridgeHandlers } from './bridge.js';
 import { controlHandlers, type ControlHost } from './control.js';
-import { APICap } from '../gateway/gen/caps.js';
 import { ControlDefinition } from './gen/control.js';
-import { LLBBridgeDefinition, PongResponse } from '../gateway/gen/gateway.js';
 import { TraceServiceDefinition } from './gen/trace.js';
-import { WorkerRecord } from '../gateway/gen/worker.js';
 import { RunningBuilds } from './running-build.js';
 import { StatusLogs } from './status-logs.js';
 import { version } from './version.js';
-
-/** What LLBBridge does (frontend/gateway/pb/caps.go). */
-const frontendCaps = ['solve.base', 'return', 'returnmap', 'proto.refarray', 'reference.output', 'frontend.inputs', 'frontend.caps', 'gateway.solve.metadata', 'gateway.solve.evaluate'];
 
 export interface DaemonOptions {
 	readonly builder: Builder;
@@ -48,7 +43,7 @@ export function daemonServer({ builder, workerId, labels, entitlements, transfer
 	};
 	return new RpcServer(onError)
 		.add(ControlDefinition, controlHandlers(host))
-		.add(LLBBridgeDefinition, bridgeHandlers(host.running, PongResponse.create({ FrontendAPICaps: frontendCaps.map((ID) => APICap.create({ ID, Enabled: true })), Workers: workers })))
+		.add(LLBBridgeDefinition, bridgeHandlers(host.running))
 		.add(TraceServiceDefinition, { export: () => ({}) })
 		.add(HealthDefinition, {
 			check: () => ({ status: ServingStatus.SERVING }),

@@ -1,39 +1,31 @@
-// A build in flight whose frontend is somebody else: the client, over LLBBridge. Control.Solve makes it and
-// exports what LLBBridge/Return brings.
-import type { Build, FrontendOutput } from '../builder/index.js';
-import { Registry } from '../grpc/index.js';
-import type { SolveRequest } from './gen/control.js';
+// A build in flight whose frontend is the client, over LLBBridge. Control.Solve makes it and exports what
+// LLBBridge/Return brings.
+import { Bridge, type FrontendOutput, type GatewayHost, type LLBBridgeDefinition } from '../gateway/index.js';
+import { Registry, type Handlers } from '../grpc/index.js';
+import type { Definition } from '../llb/index.js';
 
 export class RunningBuild {
-	/** What the frontend came to. */
-	readonly returned: Promise<FrontendOutput>;
-	#resolve: (output: FrontendOutput) => void = () => undefined;
-	#reject: (error: unknown) => void = () => undefined;
+	readonly handlers: Required<Handlers<typeof LLBBridgeDefinition>>;
+	readonly #bridge: Bridge;
 
-	constructor(
-		/** What Control.Solve was asked for: the frontend's options and inputs are in it. */
-		readonly request: SolveRequest,
-		readonly build: Build,
-	) {
-		this.returned = new Promise((resolve, reject) => {
-			this.#resolve = resolve;
-			this.#reject = reject;
-		});
-		this.returned.catch(() => undefined); // Control.Solve may have given up
+	/** @param ref the client's name of the build @param inputs definitions the client gives itself */
+	constructor(readonly ref: string, private readonly host: GatewayHost, inputs: ReadonlyMap<string, Definition>) {
+		this.#bridge = new Bridge(host, inputs);
+		this.handlers = this.#bridge.handlers;
 	}
 
-	get ref(): string {
-		return this.request.Ref;
-	}
-
-	/** Ends the frontend's part; later calls are ignored. */
-	finish(output: FrontendOutput): void {
-		this.#resolve(output);
-	}
-
-	/** The frontend gave up. */
-	fail(error: unknown): void {
-		this.#reject(error);
+	/** What the frontend comes to. Ends what it left running. */
+	async returned(): Promise<FrontendOutput> {
+		const { signal } = this.host;
+		const stop = (): void => { this.#bridge.fail(signal.reason); };
+		signal.addEventListener('abort', stop, { once: true });
+		try {
+			signal.throwIfAborted();
+			return await this.#bridge.returned;
+		} finally {
+			signal.removeEventListener('abort', stop);
+			await this.#bridge.close();
+		}
 	}
 }
 

@@ -1,9 +1,8 @@
 // Control.Solve: one build from a client's request to the exporter's response.
 import type { Builder, ExportRequest } from '../builder/index.js';
+import { callError, solve as solveFrontend, type FrontendOutput, type WorkerRecord } from '../gateway/index.js';
 import { Code, RpcError, type ServerCall } from '../grpc/index.js';
 import type { ClientSession, SessionManager } from '../session/index.js';
-import { buildError } from './errors.js';
-import { solveFrontend } from './frontends.js';
 import { SolveRequest, type Exporter, type SolveResponse } from './gen/control.js';
 import { ProgressLog } from './progress-log.js';
 import { RunningBuild, type RunningBuilds } from './running-build.js';
@@ -14,6 +13,7 @@ export interface SolveHost {
 	readonly sessions: SessionManager;
 	readonly running: RunningBuilds;
 	readonly statuses: StatusLogs;
+	readonly workers: readonly WorkerRecord[];
 	/** Entitlements this daemon may grant. */
 	readonly entitlements: readonly string[];
 }
@@ -27,20 +27,19 @@ export async function solve(host: SolveHost, request: SolveRequest, { signal }: 
 		const allow = granted(request.Entitlements, host.entitlements);
 		session = await host.sessions.forBuild(request.Session, signal);
 		const exports = exportersOf(request).map((exporter, index) => exportRequest(exporter, index, session));
-		const ExporterResponse = await host.builder.run({ session, allow, exports, signal, onStatus: progress.add }, async (build) => {
-			const running = new RunningBuild(request, build);
-			const output = await (isGatewayClient(request) ? frontendOfClient(host, running) : solveFrontend(build, {
+		const ExporterResponse = await host.builder.run({ session, sessionId: request.Session, workers: host.workers, allow, exports, signal, onStatus: progress.add }, async (build) => {
+			const output = await (isGatewayClient(request) ? frontendOfClient(host, new RunningBuild(request.Ref, build, request.FrontendInputs)) : solveFrontend(build, {
 				definition: request.Definition,
 				frontend: request.Frontend,
-				attributes: request.FrontendAttrs,
+				opts: Object.fromEntries(request.FrontendAttrs),
 				inputs: request.FrontendInputs,
-				sessionId: request.Session,
+				evaluate: false,
 			}));
 			return build.export(output);
 		});
 		return { ExporterResponse: new Map(Object.entries(ExporterResponse)) };
 	} catch (error) {
-		throw buildError(error);
+		throw callError(error);
 	} finally {
 		progress.close();
 		release();
@@ -53,16 +52,11 @@ function isGatewayClient({ Definition, Frontend }: SolveRequest): boolean {
 	return Frontend === '' && !Definition;
 }
 
-async function frontendOfClient(host: SolveHost, running: RunningBuild): Promise<Awaited<RunningBuild['returned']>> {
-	const { signal } = running.build;
+async function frontendOfClient(host: SolveHost, running: RunningBuild): Promise<FrontendOutput> {
 	const remove = host.running.add(running.ref, running);
-	const stop = (): void => { running.fail(signal.reason); };
-	signal.addEventListener('abort', stop, { once: true });
 	try {
-		signal.throwIfAborted();
-		return await running.returned;
+		return await running.returned();
 	} finally {
-		signal.removeEventListener('abort', stop);
 		remove();
 	}
 }

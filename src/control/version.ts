@@ -1,6 +1,6 @@
 // What the daemon says it is. Clients compare the version with what they need: it is that of the BuildKit whose
 // services these are.
-import { BuildkitVersion } from '../gateway/gen/worker.js';
+import { BuildkitVersion } from '../gateway/index.js';
 
 export const version: BuildkitVersion = {
 	package: 'obd',

@@ -1,7 +1,7 @@
 // The exec op: one process in a container on a writable mount of its root snapshot.
 import { createHash } from 'node:crypto';
 import path from 'node:path';
-import { MountType, NetMode, SecurityMode, pb } from '../llb/index.js';
+import { MountType, NetMode, SecurityMode, defaultPath, pb } from '../llb/index.js';
 import type { BuildSession } from '../session/index.js';
 import type { CacheMap, InputKey, Op, OpContext, Result } from '../solver/index.js';
 import { contentKey } from './content.js';
@@ -9,8 +9,6 @@ import { reportingFetches } from './fetch-report.js';
 import { PreparedMounts } from './mounts.js';
 import { StepLog } from './step-log.js';
 import type { Worker } from './worker.js';
-
-const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 interface Platform {
 	readonly os: string;
@@ -95,17 +93,24 @@ export class ExecOp implements Op<BuildSession> {
 	async #env(session: BuildSession): Promise<string[]> {
 		const env = [...(this.op.meta?.env ?? []), ...proxyEnv(this.op.meta?.proxyEnv)];
 		if (!env.some((entry) => entry.startsWith('PATH='))) env.push(`PATH=${defaultPath}`);
-		for (const { ID, name, optional } of this.op.secretenv) {
-			if (ID === '') throw new Error(`secret ID missing for "${name}" environment variable`);
-			const data = await session.secret(ID);
-			if (!data && !optional) throw new Error(`secret ${ID}: not found`);
-			env.push(`${name}=${data ? Buffer.from(data).toString('utf8') : ''}`);
-		}
-		return env;
+		return [...env, ...await secretEnv(this.op.secretenv, session)];
 	}
 }
 
-const networks: Partial<Record<NetMode, 'default' | 'host' | 'none'>> = {
+/** Environment variables with the client's secrets. */
+export async function secretEnv(wanted: readonly pb.SecretEnv[], session: BuildSession): Promise<string[]> {
+	const env: string[] = [];
+	for (const { ID, name, optional } of wanted) {
+		if (ID === '') throw new Error(`secret ID missing for "${name}" environment variable`);
+		const data = await session.secret(ID);
+		if (!data && !optional) throw new Error(`secret ${ID}: not found`);
+		env.push(`${name}=${data ? Buffer.from(data).toString('utf8') : ''}`);
+	}
+	return env;
+}
+
+/** As the runtime calls them. */
+export const networks: Partial<Record<NetMode, 'default' | 'host' | 'none'>> = {
 	[NetMode.UNSET]: 'default',
 	[NetMode.HOST]: 'host',
 	[NetMode.NONE]: 'none',

@@ -12,6 +12,8 @@ import { PassthroughOp } from './passthrough.js';
 import { SourceOp } from './source.js';
 import type { Worker } from './worker.js';
 
+export { networks, secretEnv } from './exec.js';
+export { PreparedMounts } from './mounts.js';
 export { asOpResult, DirectoryResult, SnapshotResult, type OpResult, type PersistedSnapshot } from './result.js';
 export { withTree } from './content.js';
 export { toSnapshot } from './to-snapshot.js';

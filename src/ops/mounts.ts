@@ -39,12 +39,18 @@ export class PreparedMounts {
 	constructor(
 		private readonly worker: Worker,
 		private readonly inputs: readonly Result[],
-		private readonly context: OpContext<BuildSession>,
+		private readonly context: Pick<OpContext<BuildSession>, 'signal' | 'session' | 'key'>,
 	) {}
 
 	get root(): RootMount {
 		if (!this.#root) throw new Error('exec without a root file system');
 		return this.#root;
+	}
+
+	/** Where the files of a mount are on this host, by its destination; undefined for one that has none. */
+	sourceOf(destination: string): string | undefined {
+		if (destination === '/') return this.root.mount.root;
+		return this.mounts.find((mount) => mount.destination === path.posix.resolve('/', destination) && mount.type === 'bind')?.source;
 	}
 
 	/** Prepares the mounts of an exec op. `cwd`: relative destinations start there. */

@@ -1,0 +1,24 @@
+// What a build offers to the frontend that drives it, wherever that runs.
+import type { FrontendClient } from '../../frontend/index.js';
+import type { Definition } from '../llb/index.js';
+import type { Worker } from '../ops/index.js';
+import type { BuildSession } from '../session/index.js';
+import type { WorkerRecord } from './gen/worker.js';
+import type { BuildReference } from './reference.js';
+
+export interface GatewayHost extends Pick<FrontendClient, 'resolveImageConfig' | 'warn'> {
+	readonly worker: Worker;
+	/** What the client lends. */
+	readonly session: BuildSession;
+	/** The client's name of it; '' when the client is this process. */
+	readonly sessionId: string;
+	/** Ends with the build. */
+	readonly signal: AbortSignal;
+	/** What Ping says of the builder. */
+	readonly workers: readonly WorkerRecord[];
+	/** Entitlements the client granted: `network.host`, `security.insecure`. */
+	readonly allow: readonly string[];
+	readonly resolveSourceMeta: NonNullable<FrontendClient['resolveSourceMeta']>;
+	/** A definition, to be solved when it is wanted; undefined for an empty one (scratch). Throws `failed to load LLB: ...`. */
+	reference(definition: Definition): BuildReference | undefined;
+}

@@ -1,0 +1,71 @@
+// A solve as frontends and clients ask for it: a definition as it is, or another frontend's answer.
+import { answer, resultMetadata, sourcesOf, type FrontendClient, type FrontendResult } from '../../frontend/index.js';
+import type { Definition } from '../llb/index.js';
+import { solveInContainer } from './container-frontend.js';
+import type { GatewayHost } from './host.js';
+import type { BuildReference } from './reference.js';
+import { refsOf, type FrontendOutput } from './output.js';
+
+export interface SolveRequest {
+	readonly definition?: Definition | undefined;
+	/** `dockerfile.v0`, `gateway.v0`, or '' for the definition. */
+	readonly frontend: string;
+	readonly opts: Readonly<Record<string, string>>;
+	readonly inputs: ReadonlyMap<string, Definition>;
+	/** Solves the result's definitions before it is handed back. */
+	readonly evaluate: boolean;
+}
+
+/** Throws what a frontend or a vertex fails with. */
+export async function solve(host: GatewayHost, request: SolveRequest): Promise<FrontendOutput> {
+	const result = await answerTo(host, request);
+	if (request.evaluate) await Promise.all(refsOf(result).map((ref) => ref?.result()));
+	return result;
+}
+
+function answerTo(host: GatewayHost, request: SolveRequest): Promise<FrontendOutput> | FrontendOutput {
+	const { definition, frontend } = request;
+	if (frontend === '') return { result: { ref: definition && host.reference(definition) }, metadata: new Map() };
+	if (definition && definition.def.length > 0) throw new Error('cannot solve with both Definition and Frontend specified');
+	switch (frontend) {
+		case 'dockerfile.v0': return solveDockerfile(host, request);
+		case 'gateway.v0': return solveInContainer(host, request);
+		default: throw new Error(`invalid frontend: ${frontend}`);
+	}
+}
+
+/** The Dockerfile frontend in this process. */
+async function solveDockerfile(host: GatewayHost, request: SolveRequest): Promise<FrontendOutput> {
+	const said = await answer(frontendClient(host, request));
+	switch (said.kind) {
+		case 'metadata': return { result: { ref: undefined }, metadata: said.metadata };
+		case 'build': return resultOf(host, said.result);
+		case 'forward': {
+			try {
+				return await solveInContainer(host, { ...request, opts: { ...request.opts, source: said.source, cmdline: said.cmdline } });
+			} catch (error) {
+				throw sourcesOf(error).length > 0 ? error : said.explain(error);
+			}
+		}
+	}
+}
+
+function resultOf(host: GatewayHost, result: FrontendResult): FrontendOutput {
+	const metadata = resultMetadata(result);
+	const refs = result.platforms.map(({ id, definition }): [string, BuildReference | undefined] => [id, host.reference(definition)]);
+	return { result: result.multiPlatform ? { refs: new Map(refs) } : { ref: refs[0]?.[1] }, metadata };
+}
+
+/** The host as a frontend in this process sees it. */
+export function frontendClient(host: GatewayHost, { opts, inputs }: Pick<SolveRequest, 'opts' | 'inputs'>): FrontendClient {
+	return {
+		opts,
+		buildPlatform: host.worker.platform,
+		...(host.sessionId === '' ? {} : { sessionId: host.sessionId }),
+		solve: async (definition) => host.reference(definition),
+		resolveImageConfig: (source, options) => host.resolveImageConfig(source, options),
+		resolveSourceMeta: (source, options) => host.resolveSourceMeta(source, options),
+		inputs: () => Promise.resolve(inputs),
+		warn: (warning) => { host.warn(warning); },
+	};
+}

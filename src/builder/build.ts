@@ -23,6 +23,8 @@ export interface BuildOptions {
 	readonly exports: readonly ExportRequest[];
 	readonly signal: AbortSignal;
 	readonly onStatus: StatusSink;
+	/** The builder goes on after this build, and gets ready for the next one. */
+	readonly isOneOfMany?: boolean;
 }
 
 export class Build implements GatewayHost {

@@ -17,12 +17,15 @@ import type { BuildSession } from '../session/index.js';
 import { SnapshotManager } from '../snapshot/index.js';
 import { CanceledError, Solver, isCanceled, type StatusSink } from '../solver/index.js';
 import { ImageResolver, Sources } from '../sources/index.js';
-import { Store, type Lease } from '../store/index.js';
+import { Store, type CollectPolicy } from '../store/index.js';
 import { Build, type BuildOptions } from './build.js';
 import { StoreCache } from './cache.js';
+import { BuilderLease } from './lease.js';
+import { directoriesOf, directoryRecords, removeDirectories, type DirectoryKind } from './directory-usage.js';
 import type { BuildRequest, BuildResult } from './request.js';
 import { LocalSession } from './session.js';
 import { Stores } from './stores.js';
+import { usageRecords, type UsageRecord } from './usage.js';
 
 /** Bytes of the disk of an image that starts from scratch; sparse, so only what is written counts. */
 const virtualSize = 64 * 1024 ** 3;
@@ -47,12 +50,13 @@ export class Builder {
 	readonly #runtime: Runtime;
 	readonly #snapshots: SnapshotManager;
 	readonly #mountDir: string;
+	readonly #directories: readonly DirectoryKind[];
 	#isPrivate = false;
 	#deviceServer: Promise<DeviceServer> | undefined;
 	#fault: DeviceError | undefined;
 	#builds = 0;
 
-	private constructor(private readonly store: Store, private readonly lease: Lease, instanceDir: string, options: BuilderOptions) {
+	private constructor(private readonly store: Store, private readonly lease: BuilderLease, instanceDir: string, options: BuilderOptions) {
 		const stores = new Stores(store, lease);
 		const isInsecure = (domain: string): boolean => options.insecureRegistries.includes(domain);
 		this.#registry = new RegistryClient({ hosts: options.hosts ?? {} });
@@ -81,6 +85,11 @@ export class Builder {
 			temporaryDir: instanceDir,
 			platform: defaultPlatform(),
 		};
+		this.#directories = [
+			{ base: path.join(options.root, 'cache-mounts'), type: 'exec.cachemount', description: 'cached mount' },
+			{ base: path.join(options.root, 'git'), type: 'source.git.checkout', description: 'git repository' },
+			{ base: path.join(options.root, 'transfers'), type: 'source.local', description: 'local source' },
+		];
 		this.exporter = new Exporter({ snapshots: this.#snapshots, registry: this.#registry, isInsecure, store: stores.exports });
 		this.#cache = new StoreCache(store, lease, this.#snapshots);
 		this.solver = new Solver({ cache: this.#cache, parallelism: Math.max(4, availableParallelism()) });
@@ -97,7 +106,7 @@ export class Builder {
 			});
 			const { directory } = await store.instance();
 			await mkdir(path.join(directory, 'mounts'), { mode: 0o711 });
-			return new Builder(store, await store.lease(), directory, options);
+			return new Builder(store, await BuilderLease.take(store), directory, options);
 		} catch (error) {
 			await store.close();
 			throw error;
@@ -132,7 +141,59 @@ export class Builder {
 			this.#builds--;
 			signal.removeEventListener('abort', stop);
 			build.close();
+			if (options.isOneOfMany && this.#builds === 0) void this.#settle();
 		}
+	}
+
+	/** Between builds: gives back what only running ones need. */
+	async #settle(): Promise<void> {
+		await this.solver.idle();
+		if (this.#builds > 0) return;
+		await Promise.allSettled([this.#cache.touch(), this.#snapshots.settle()]);
+	}
+
+	/** What takes up the disk, the oldest first. */
+	async usage(): Promise<UsageRecord[]> {
+		const [records, directories] = await Promise.all([usageRecords(this.store), directoryRecords(this.#directories)]);
+		return [...records, ...directories].sort((a, b) => a.createdAt.getTime() - b.createdAt.getTime());
+	}
+
+	/** The store's directory. */
+	get root(): string {
+		return this.store.root;
+	}
+
+	/**
+	 * Collects garbage: of the records `only` names those the policy does not keep, and what nothing needs any
+	 * more. While builds run, what earlier ones have used stays. Returns the references of what has gone.
+	 */
+	async collect({ only, ...limits }: CollectPolicy & { readonly only: ReadonlySet<string> }): Promise<string[]> {
+		await this.#cache.touch();
+		const isIdle = this.#builds === 0;
+		if (isIdle) {
+			await this.#settle();
+			await this.#snapshots.discardIdle();
+			this.#cache.forget();
+			await this.lease.renew();
+		}
+		const { records } = await this.store.collect({ ...limits, only });
+		if (!isIdle || this.#builds > 0) return [...records];
+		const directories = await this.#collectDirectories(only, limits);
+		return [...records, ...directories];
+	}
+
+	/** Directories are the easiest to make again: they go whenever a policy may take them. */
+	async #collectDirectories(only: ReadonlySet<string>, { keepBytes = 0, keepDuration = 0 }: CollectPolicy): Promise<string[]> {
+		const all = await this.usage();
+		let total = all.reduce((sum, { size }) => sum + size, 0);
+		const usedBefore = Date.now() - keepDuration;
+		const gone = all.filter(({ refs, lastUsedAt, size }) => {
+			if (directoriesOf(refs).length === 0 || !refs.every((ref) => only.has(ref)) || lastUsedAt.getTime() > usedBefore || total <= keepBytes) return false;
+			total -= size;
+			return true;
+		}).flatMap(({ refs }) => refs);
+		await removeDirectories(directoriesOf(gone));
+		return gone;
 	}
 
 	/** An error with what the kernel could not say of it: why a disk has failed a read or a write. */

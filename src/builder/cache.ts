@@ -2,7 +2,7 @@
 import { SnapshotResult, type PersistedSnapshot } from '../ops/index.js';
 import type { CacheRecord, Result, ResultCache } from '../solver/index.js';
 import type { SealedLayer, SnapshotManager } from '../snapshot/index.js';
-import { blobRef, type Lease, type Records, type Store } from '../store/index.js';
+import { blobRef, type Protection, type Records, type Store } from '../store/index.js';
 
 /** What the store keeps of a vertex: its key for later vertices and the layers of each output. */
 export interface StoredRecord {
@@ -17,7 +17,7 @@ export class StoreCache implements ResultCache {
 	readonly #present = new Map<string, Promise<boolean>>();
 	readonly #used = new Set<string>();
 
-	constructor(private readonly store: Store, private readonly lease: Lease, private readonly snapshots: SnapshotManager) {
+	constructor(private readonly store: Store, private readonly lease: Protection, private readonly snapshots: SnapshotManager) {
 		this.#records = store.records<StoredRecord>('cache');
 	}
 
@@ -42,6 +42,11 @@ export class StoreCache implements ResultCache {
 		const present = await Promise.all(local.map((layer) => this.#isPresent(layer)));
 		if (!present.every(Boolean)) return undefined;
 		return new SnapshotResult(this.snapshots.snapshot(layers), changes?.map(({ lower, upper }) => ({ lower: this.snapshots.snapshot(lower), upper: this.snapshots.snapshot(upper) })));
+	}
+
+	/** Blobs may be gone: looks again for each. */
+	forget(): void {
+		this.#present.clear();
 	}
 
 	/** Counts the records this build used, so that the collector drops the unused ones first. */

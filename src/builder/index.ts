@@ -5,3 +5,4 @@ export { Builder, type BuilderOptions } from './builder.js';
 export { convertImage, mountImage, openImage, runImage, type OpenedImage, type RunOptions } from './image-access.js';
 export { downloadLayers, type DownloadOptions } from './layer-download.js';
 export type { BuildRequest, BuildResult, ExportRequest, SecretRequest } from './request.js';
+export type { UsageRecord } from './usage.js';

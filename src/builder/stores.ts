@@ -1,6 +1,6 @@
 // The store as each room below the builder wants to see it: small adapters over one store and one lease.
 import { createHash } from 'node:crypto';
-import { blobRef, type Lease, type Records, type Store } from '../store/index.js';
+import { blobRef, type Protection, type Records, type Store } from '../store/index.js';
 import type { ExporterOptions, StoredChangeset } from '../exporters/index.js';
 import type { ContentCache } from '../registry/index.js';
 import type { LayerStore, SealedLayer } from '../snapshot/index.js';
@@ -23,7 +23,7 @@ export class Stores {
 	/** Manifests and configs that were read from registries. */
 	readonly documents: ContentCache;
 
-	constructor(private readonly store: Store, private readonly lease: Lease) {
+	constructor(private readonly store: Store, private readonly lease: Protection) {
 		const convertedLayers = store.records<SealedLayer>('converted');
 		const changesets = store.records<StoredChangeset>('changesets');
 		const images = store.records<StoredImage>('images');

@@ -3,11 +3,14 @@ import type { Builder } from '../builder/index.js';
 import { LLBBridgeDefinition, WorkerRecord } from '../gateway/index.js';
 import { HealthCheckResponse_ServingStatus as ServingStatus, HealthDefinition, RpcServer } from '../grpc/index.js';
 import { platformToPb } from '../llb/index.js';
-import { SessionManager } from '../session/index.js';
+import { ContentDefinition, SessionManager } from '../session/index.js';
 import { bridgeHandlers } from './bridge.js';
+import { contentHandlers } from './content.js';
 import { controlHandlers, type ControlHost } from './control.js';
 import { ControlDefinition } from './gen/control.js';
 import { TraceServiceDefinition } from './gen/trace.js';
+import { History, type HistoryLimits } from './history.js';
+import { GarbageCollector, type PrunePolicy } from './prune.js';
 import { RunningBuilds } from './running-build.js';
 import { StatusLogs } from './status-logs.js';
 import { version } from './version.js';
@@ -21,29 +24,41 @@ export interface DaemonOptions {
 	readonly entitlements: readonly string[];
 	/** What clients have sent is kept here between builds. */
 	readonly transferDir: string;
+	readonly historyDir: string;
+	readonly historyLimits: HistoryLimits;
+	/** What the daemon collects by itself; none: nothing. */
+	readonly gcPolicies: readonly PrunePolicy[];
 	readonly onError: (error: Error) => void;
 }
 
 /** A gRPC server with every service of the daemon; the caller lets it listen, and closes it. */
-export function daemonServer({ builder, workerId, labels, entitlements, transferDir, onError }: DaemonOptions): RpcServer {
+export function daemonServer({ builder, workerId, labels, entitlements, transferDir, historyDir, historyLimits, gcPolicies, onError }: DaemonOptions): RpcServer {
 	const workers = [WorkerRecord.create({
 		ID: workerId,
 		Labels: new Map(Object.entries(labels)),
 		platforms: [platformToPb(builder.worker.platform)],
 		BuildkitVersion: version,
+		GCPolicy: gcPolicies.map(({ filters, keepDuration, reservedSpace, maxUsedSpace, minFreeSpace }) => ({
+			all: false, filters: [...filters], keepDuration: BigInt(Math.round(keepDuration * 1e6)), reservedSpace, maxUsedSpace, minFreeSpace,
+		})),
 	})];
+	const history = new History(historyDir, historyLimits);
 	const host: ControlHost = {
 		builder,
 		sessions: new SessionManager(transferDir),
 		running: new RunningBuilds(),
 		statuses: new StatusLogs(),
+		history,
+		collector: new GarbageCollector(builder, gcPolicies, onError),
 		entitlements,
+		onError,
 		version,
 		workers,
 	};
 	return new RpcServer(onError)
 		.add(ControlDefinition, controlHandlers(host))
 		.add(LLBBridgeDefinition, bridgeHandlers(host.running))
+		.add(ContentDefinition, contentHandlers(history))
 		.add(TraceServiceDefinition, { export: () => ({}) })
 		.add(HealthDefinition, {
 			check: () => ({ status: ServingStatus.SERVING }),

@@ -11,11 +11,6 @@ export class ProgressLog {
 	readonly #watchers = new Set<() => void>();
 	#closed = false;
 
-	/** Everything that was told, in order. */
-	get events(): readonly SolveStatus[] {
-		return this.#events;
-	}
-
 	readonly add = (status: SolveStatus): void => {
 		if (this.#closed) return;
 		this.#events.push(status);
@@ -26,6 +21,19 @@ export class ProgressLog {
 	close(): void {
 		this.#closed = true;
 		this.#wake();
+	}
+
+	/** Everything that was told, in few messages. */
+	async messages(): Promise<StatusResponse[]> {
+		const responses: StatusResponse[] = [];
+		for (let next = 0; next < this.#events.length;) {
+			const [batch, end] = this.#batch(next);
+			next = end;
+			responses.push(statusResponse(batch));
+			// A long log is no reason to keep others waiting.
+			await new Promise<void>((resolve) => { setImmediate(resolve); });
+		}
+		return responses;
 	}
 
 	/** Sends everything from the start, as it comes, until the build has ended or the watcher has gone. */

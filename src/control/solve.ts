@@ -4,6 +4,8 @@ import { callError, solve as solveFrontend, type FrontendOutput, type WorkerReco
 import { Code, RpcError, type ServerCall } from '../grpc/index.js';
 import type { ClientSession, SessionManager } from '../session/index.js';
 import { SolveRequest, type Exporter, type SolveResponse } from './gen/control.js';
+import type { History } from './history.js';
+import type { GarbageCollector } from './prune.js';
 import { ProgressLog } from './progress-log.js';
 import { RunningBuild, type RunningBuilds } from './running-build.js';
 import type { StatusLogs } from './status-logs.js';
@@ -14,20 +16,39 @@ export interface SolveHost {
 	readonly running: RunningBuilds;
 	readonly statuses: StatusLogs;
 	readonly workers: readonly WorkerRecord[];
+	readonly history: History;
+	readonly collector: GarbageCollector;
 	/** Entitlements this daemon may grant. */
 	readonly entitlements: readonly string[];
+	/** What went wrong that no client hears of. */
+	readonly onError: (error: Error) => void;
 }
 
 export async function solve(host: SolveHost, request: SolveRequest, { signal }: ServerCall): Promise<SolveResponse> {
 	if (request.Ref === '') throw new RpcError(Code.INVALID_ARGUMENT, 'a build without a Ref');
 	const progress = new ProgressLog();
 	const release = host.statuses.add(request.Ref, progress);
-	let session: ClientSession | undefined;
+	const exporters = exportersOf(request);
+	const record = request.Internal ? undefined : host.history.begin(request, exporters);
 	try {
-		const allow = granted(request.Entitlements, host.entitlements);
-		session = await host.sessions.forBuild(request.Session, signal);
-		const exports = exportersOf(request).map((exporter, index) => exportRequest(exporter, index, session));
-		const ExporterResponse = await host.builder.run({ session, sessionId: request.Session, workers: host.workers, allow, exports, signal, onStatus: progress.add }, async (build) => {
+		const outcome = await runBuild(host, request, exporters, progress, signal).then((response) => ({ response }), (error: unknown) => ({ error: callError(error) }));
+		// A build that went well does not fail for its record.
+		await record?.(progress, outcome).catch(host.onError);
+		if ('error' in outcome) throw outcome.error;
+		return { ExporterResponse: outcome.response };
+	} finally {
+		progress.close();
+		release();
+		host.collector.schedule();
+	}
+}
+
+async function runBuild(host: SolveHost, request: SolveRequest, exporters: readonly Exporter[], progress: ProgressLog, signal: AbortSignal): Promise<Map<string, string>> {
+	const allow = granted(request.Entitlements, host.entitlements);
+	const session = await host.sessions.forBuild(request.Session, signal);
+	try {
+		const exports = exporters.map((exporter, index) => exportRequest(exporter, index, session));
+		const response = await host.builder.run({ session, sessionId: request.Session, workers: host.workers, allow, exports, signal, onStatus: progress.add, isOneOfMany: true }, async (build) => {
 			const output = await (isGatewayClient(request) ? frontendOfClient(host, new RunningBuild(request.Ref, build, request.FrontendInputs)) : solveFrontend(build, {
 				definition: request.Definition,
 				frontend: request.Frontend,
@@ -37,13 +58,9 @@ export async function solve(host: SolveHost, request: SolveRequest, { signal }: 
 			}));
 			return build.export(output);
 		});
-		return { ExporterResponse: new Map(Object.entries(ExporterResponse)) };
-	} catch (error) {
-		throw callError(error);
+		return new Map(Object.entries(response));
 	} finally {
-		progress.close();
-		release();
-		await session?.close();
+		session.close();
 	}
 }
 
@@ -77,8 +94,9 @@ function exportersOf({ Exporters, ExporterDeprecated, ExporterAttrsDeprecated }:
 
 const exporterTypes: ReadonlySet<string> = new Set<ExportRequest['type']>(['image', 'oci', 'docker', 'local', 'tar']);
 
-function exportRequest({ Type, Attrs }: Exporter, index: number, session: ClientSession | undefined): ExportRequest {
+function exportRequest({ Type, Attrs }: Exporter, index: number, session: ClientSession): ExportRequest {
 	if (!exporterTypes.has(Type)) throw new Error(`exporter ${JSON.stringify(Type)} could not be found`);
 	const type = Type as ExportRequest['type'];
-	return { type, attributes: Object.fromEntries(Attrs), ...(type !== 'image' && session && { destination: session.exportReceiver(index) }) };
+	const destination = type === 'image' ? undefined : session.exportReceiver(index);
+	return { type, attributes: Object.fromEntries(Attrs), ...(destination && { destination }) };
 }

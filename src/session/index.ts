@@ -7,6 +7,7 @@ import type { Writable } from 'node:stream';
 export type { Caller } from './caller.js';
 export type { ClientSession } from './client-session.js';
 export { directoryStore } from './directory-store.js';
+export { ContentDefinition, type Info } from './gen/content.js';
 export { SessionManager } from './manager.js';
 export { Tunnel } from './tunnel.js';
 export { lendAgent } from './ssh-agent.js';

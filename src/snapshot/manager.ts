@@ -5,7 +5,7 @@ import { mkdir, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { DeviceServer, FrozenLayer } from '../device/index.js';
 import { LiveMount } from './live-mount.js';
-import { type Layer, type SealedLayer, type Snapshot, snapshotOf } from './layer.js';
+import { sealedLayers, type Layer, type SealedLayer, type Snapshot, snapshotOf } from './layer.js';
 
 /** Where sealed blobs live; the store implements it. */
 export interface LayerStore {
@@ -114,6 +114,26 @@ export class SnapshotManager {
 				await this.#trim();
 			},
 		};
+	}
+
+	/**
+	 * Between builds: what is a blob in the store by now is known by its digest, so that a next build finds its
+	 * mounts, and is not kept frozen any more.
+	 */
+	async settle(): Promise<void> {
+		const frozen = [...this.#frozen];
+		await Promise.all([...this.#mounts].filter((mount) => mount.idle).map(async (mount) => {
+			const sealed = await sealedLayers(mount.snapshot).catch(() => undefined); // who wanted the blob knows
+			if (sealed && mount.idle) mount.standAt(this.snapshot(sealed));
+			else if (mount.idle) await this.#discard(mount);
+		}));
+		for (const layer of frozen) this.#frozen.delete(layer);
+		await Promise.all(frozen.map((layer) => layer.release()));
+	}
+
+	/** Detaches what nobody uses, so that the blobs below can go. */
+	async discardIdle(): Promise<void> {
+		await Promise.all([...this.#mounts].filter((mount) => mount.idle).map((mount) => this.#discard(mount)));
 	}
 
 	/** Unmounts and detaches everything, sealed layers excepted: they are in the store. */

@@ -6,7 +6,7 @@ import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { digestAlgorithm, digestHex, emptyDigest, validateDigest, Verifier } from '../image/index.js';
 import { ContentMismatchError, isErrno } from './errors.js';
-import type { Lease } from './leases.js';
+import type { Protection } from './leases.js';
 import { blobRef } from './refs.js';
 
 export interface BlobInfo {
@@ -67,7 +67,7 @@ export class Blobs {
 	}
 
 	/** Stores bytes. With `expected` they must have that digest. */
-	async put(bytes: Uint8Array, lease: Lease, expected?: string): Promise<BlobInfo> {
+	async put(bytes: Uint8Array, lease: Protection, expected?: string): Promise<BlobInfo> {
 		const writer = await this.create(lease, { ...(expected !== undefined && { digest: expected }), size: bytes.length });
 		try {
 			await writer.write(bytes);
@@ -78,7 +78,7 @@ export class Blobs {
 	}
 
 	/** Starts writing a blob; ends with `commit` or `abort`. */
-	async create(lease: Lease, expected: { readonly digest?: string; readonly size?: number } = {}): Promise<BlobWriter> {
+	async create(lease: Protection, expected: { readonly digest?: string; readonly size?: number } = {}): Promise<BlobWriter> {
 		const temporary = await this.temporaryPath();
 		return new BlobWriter(this, lease, temporary, await open(temporary, 'wx'), expected);
 	}
@@ -87,7 +87,7 @@ export class Blobs {
 	 * Takes over a finished file from the same file system. The caller vouches for its digest (native code
 	 * hashes what it writes).
 	 */
-	async adopt(file: string, info: BlobInfo, lease: Lease): Promise<BlobInfo> {
+	async adopt(file: string, info: BlobInfo, lease: Protection): Promise<BlobInfo> {
 		const { size } = await stat(file);
 		if (size !== info.size) throw new ContentMismatchError(`${info.size} bytes`, `${size} bytes`, `blob ${info.digest}`);
 		const target = this.path(info.digest);
@@ -114,7 +114,7 @@ export class BlobWriter {
 	#open = true;
 
 	constructor(
-		private readonly blobs: Blobs, private readonly lease: Lease, private readonly temporary: string,
+		private readonly blobs: Blobs, private readonly lease: Protection, private readonly temporary: string,
 		private readonly file: FileHandle, private readonly expected: { readonly digest?: string; readonly size?: number },
 	) {
 		this.#verifier = new Verifier(expected.digest ?? emptyDigest);

@@ -14,6 +14,8 @@ export interface CollectPolicy {
 	readonly keepBytes?: number;
 	/** Milliseconds: records used within that time stay. */
 	readonly keepDuration?: number;
+	/** Only these records (`recordRef`) may go. */
+	readonly only?: ReadonlySet<string>;
 }
 
 export interface Collected {
@@ -106,7 +108,7 @@ class Graph {
 		const keepBytes = policy.keepBytes ?? 0;
 		const usedBefore = policy.keepDuration === undefined ? Infinity : Date.now() - policy.keepDuration;
 		const doomed: RecordNode[] = [];
-		let queue = [...this.#nodes.values()].filter((node) => node.usedAt <= usedBefore).sort((a, b) => a.usedAt - b.usedAt);
+		let queue = [...this.#nodes.values()].filter((node) => node.usedAt <= usedBefore && (policy.only?.has(node.ref) ?? true)).sort((a, b) => a.usedAt - b.usedAt);
 		// A record that another needs becomes free when that one goes: go round until nothing does.
 		for (let progress = true; progress;) {
 			const before = doomed.length;

@@ -6,7 +6,16 @@ import type { Table } from './database.js';
 /** Key `<instance>/<lease>/<ref>`, one row for each thing protected. */
 export type LeaseTable = Table<true>;
 
-export class Lease {
+/** Keeps things from the collector. */
+export interface Protection {
+	/**
+	 * Protects these (refs.ts). Protect first, then look whether it exists: what is there when the call is done
+	 * stays.
+	 */
+	protect(refs: readonly string[]): Promise<void>;
+}
+
+export class Lease implements Protection {
 	readonly #prefix: string;
 	#released = false;
 
@@ -14,10 +23,7 @@ export class Lease {
 		this.#prefix = `${instanceId}/${randomBytes(6).toString('hex')}/`;
 	}
 
-	/**
-	 * Protects these (refs.ts) until the lease is released. Protect first, then look whether it exists: what is
-	 * there when the call is done stays.
-	 */
+	/** Until the lease is released. */
 	async protect(refs: readonly string[]): Promise<void> {
 		if (this.#released) throw new Error('the lease was released already');
 		const missing = refs.filter((ref) => !this.table.has(this.#prefix + ref));

@@ -1,6 +1,6 @@
 // What clients have sent, kept on disk: the next build of the same directory gets only what has changed.
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire';
 import { removeTree } from '../../native/files.js';
@@ -47,6 +47,8 @@ export class Transfers {
 			this.#busy.add(directory);
 			try {
 				await mkdir(path.join(directory, 'files'), { recursive: true });
+				// What was not used for long is pruned first.
+				await utimes(base, new Date(), new Date());
 			} catch (error) {
 				this.#busy.delete(directory);
 				throw error;

@@ -1,0 +1,246 @@
+// The history of builds: a record a build, with its progress and its error as blobs. Files of the store's
+// directory, written whole: a record that is there has its blobs.
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { Readable } from 'node:stream';
+import { Code, RpcError, Status, statusOf } from '../grpc/index.js';
+import { BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, Descriptor, StatusResponse, type BuildHistoryRequest, type Exporter, type SolveRequest } from './gen/control.js';
+import { historyFilter } from './history-filter.js';
+import type { ProgressLog } from './progress-log.js';
+
+export interface HistoryLimits {
+	/** Milliseconds; older records go, unless pinned. */
+	readonly maxAge: number;
+	/** Newest records that stay whatever their age; of the others only this many do. */
+	readonly maxEntries: number;
+}
+
+const statusMediaType = 'application/vnd.buildkit.status.v0';
+// As BuildKit spells it.
+const errorMediaType = 'application/vnd.googeapis.google.rpc.status+proto';
+
+type Listener = (event: BuildHistoryEvent) => void;
+
+export class History {
+	readonly #active = new Map<string, BuildHistoryRecord>();
+	readonly #listeners = new Set<Listener>();
+	#records: Promise<Map<string, BuildHistoryRecord>> | undefined;
+
+	constructor(private readonly directory: string, private readonly limits: HistoryLimits) {}
+
+	/** A build has begun. Returns what records its end. */
+	begin(request: SolveRequest, exporters: readonly Exporter[]): (progress: ProgressLog, outcome: { readonly response?: ReadonlyMap<string, string>; readonly error?: unknown }) => Promise<void> {
+		const record = BuildHistoryRecord.create({
+			Ref: request.Ref, Frontend: request.Frontend, FrontendAttrs: request.FrontendAttrs, Exporters: [...exporters], CreatedAt: new Date(),
+		});
+		this.#active.set(record.Ref, record);
+		this.#tell(BuildHistoryEventType.STARTED, record);
+		return async (progress, { response, error }) => {
+			try {
+				const responses = await progress.messages();
+				Object.assign(record, { CompletedAt: new Date(), ...counts(responses) });
+				record.logs = await this.#put(statusMediaType, framed(responses));
+				if (response) record.ExporterResponse = new Map(response);
+				const image = response && imageDescriptor(response);
+				if (image) record.Result = { ResultDeprecated: image, Attestations: [], Results: new Map([[0n, image]]) };
+				if (error !== undefined) {
+					const status = statusOf(error);
+					record.error = { ...status, details: [] };
+					record.externalError = await this.#put(errorMediaType, Status.encode(status).finish());
+				}
+				await this.#keep(record);
+			} finally {
+				this.#active.delete(record.Ref);
+			}
+			this.#tell(BuildHistoryEventType.COMPLETE, record);
+			await this.#trim();
+		};
+	}
+
+	/** What there is, then, unless `EarlyExit`, what happens, until the listener has gone. */
+	async listen(request: BuildHistoryRequest, send: (event: BuildHistoryEvent) => Promise<void>, signal: AbortSignal): Promise<void> {
+		const filter = historyFilter(request.Filter);
+		const queue: BuildHistoryEvent[] = [];
+		let wake = (): void => undefined;
+		const isWanted = (record: BuildHistoryRecord | undefined): boolean => request.Ref === '' || record?.Ref === request.Ref;
+		const listener: Listener = (event) => {
+			if (isWanted(event.record)) queue.push(event);
+			wake();
+		};
+		const stop = (): void => { wake(); };
+		this.#listeners.add(listener);
+		signal.addEventListener('abort', stop, { once: true });
+		try {
+			for (const record of [...this.#active.values()].filter(isWanted)) await send({ type: BuildHistoryEventType.STARTED, record });
+			if (!request.ActiveOnly) {
+				const records = [...(await this.#load()).values()].filter((record) => isWanted(record) && filter(record));
+				for (const record of limited(records, request.Limit)) await send({ type: BuildHistoryEventType.COMPLETE, record });
+			}
+			while (!request.EarlyExit && !signal.aborted) {
+				const event = queue.shift();
+				if (event) await send(event);
+				else await new Promise<void>((resolve) => { wake = resolve; });
+			}
+		} finally {
+			this.#listeners.delete(listener);
+			signal.removeEventListener('abort', stop);
+		}
+	}
+
+	/** Pins a record or takes the pin away. Throws NOT_FOUND. */
+	async pin(ref: string, pinned: boolean): Promise<void> {
+		const record = (await this.#load()).get(ref);
+		if (!record) throw new RpcError(Code.NOT_FOUND, `failed to retrieve ref ${ref}: file does not exist`);
+		if (record.pinned === pinned) return;
+		await this.#keep({ ...record, pinned, Generation: record.Generation + 1 });
+		this.#tell(BuildHistoryEventType.COMPLETE, record);
+	}
+
+	async delete(ref: string): Promise<void> {
+		const records = await this.#load();
+		const record = records.get(ref);
+		if (!record) return;
+		records.delete(ref);
+		await rm(this.#recordFile(ref), { force: true });
+		const needed = new Set([...records.values()].flatMap(blobsOf));
+		for (const digest of blobsOf(record)) if (!needed.has(digest)) await rm(this.#blobFile(digest), { force: true });
+		this.#tell(BuildHistoryEventType.DELETED, record);
+	}
+
+	/** Progress of a build that has ended; undefined when there is no record of it. */
+	async progress(ref: string): Promise<readonly StatusResponse[] | undefined> {
+		const logs = (await this.#load()).get(ref)?.logs;
+		return logs && unframed(await readFile(this.#blobFile(logs.digest)));
+	}
+
+	/** Size of a blob; undefined when it is not here. */
+	async blobSize(digest: string): Promise<number | undefined> {
+		return (await stat(this.#blobFile(digest)).catch(() => undefined))?.size;
+	}
+
+	blob(digest: string, start: number, end: number): Readable {
+		return createReadStream(this.#blobFile(digest), { start, end, highWaterMark: 1024 * 1024 });
+	}
+
+	async #keep(record: BuildHistoryRecord): Promise<void> {
+		const records = await this.#load();
+		await writeWhole(this.#recordFile(record.Ref), BuildHistoryRecord.encode(record).finish());
+		records.set(record.Ref, record);
+	}
+
+	async #put(mediaType: string, bytes: Uint8Array): Promise<Descriptor> {
+		const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+		await writeWhole(this.#blobFile(digest), bytes);
+		return { mediaType, digest, size: bytes.length, annotations: new Map() };
+	}
+
+	async #trim(): Promise<void> {
+		const records = [...(await this.#load()).values()].filter(({ pinned }) => !pinned).sort((a, b) => timeOf(b) - timeOf(a));
+		const oldest = Date.now() - this.limits.maxAge;
+		for (const [i, record] of records.entries()) {
+			if (i >= this.limits.maxEntries || timeOf(record) < oldest) await this.delete(record.Ref);
+		}
+	}
+
+	#load(): Promise<Map<string, BuildHistoryRecord>> {
+		return (this.#records ??= this.#read());
+	}
+
+	async #read(): Promise<Map<string, BuildHistoryRecord>> {
+		await Promise.all(['records', 'blobs'].map((name) => mkdir(path.join(this.directory, name), { recursive: true, mode: 0o700 })));
+		const directory = path.join(this.directory, 'records');
+		const records = new Map<string, BuildHistoryRecord>();
+		for (const name of (await readdir(directory)).sort()) {
+			try {
+				const record = BuildHistoryRecord.decode(await readFile(path.join(directory, name)));
+				records.set(record.Ref, record);
+			} catch {
+				await rm(path.join(directory, name), { force: true }); // half of one, from a power failure
+			}
+		}
+		return records;
+	}
+
+	/** Refs are the client's words: only their digest is a file name. */
+	#recordFile(ref: string): string {
+		return path.join(this.directory, 'records', createHash('sha256').update(ref).digest('hex'));
+	}
+
+	#blobFile(digest: string): string {
+		const hex = /^sha256:([0-9a-f]{64})$/.exec(digest)?.[1];
+		if (hex === undefined) throw new RpcError(Code.INVALID_ARGUMENT, `${JSON.stringify(digest)} is no digest`);
+		return path.join(this.directory, 'blobs', hex);
+	}
+
+	#tell(type: BuildHistoryEventType, record: BuildHistoryRecord): void {
+		for (const listener of this.#listeners) listener({ type, record });
+	}
+}
+
+async function writeWhole(file: string, bytes: Uint8Array): Promise<void> {
+	const temporary = `${file}.${process.pid}.${process.hrtime.bigint()}`;
+	await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+	await writeFile(temporary, bytes, { mode: 0o600 });
+	await rename(temporary, file);
+}
+
+function timeOf({ CreatedAt }: BuildHistoryRecord): number {
+	return CreatedAt?.getTime() ?? 0;
+}
+
+function limited(records: readonly BuildHistoryRecord[], limit: number): readonly BuildHistoryRecord[] {
+	if (limit < 0) throw new RpcError(Code.INVALID_ARGUMENT, `invalid limit ${limit}`);
+	return limit === 0 ? records : [...records].sort((a, b) => timeOf(b) - timeOf(a)).slice(0, limit);
+}
+
+function blobsOf({ logs, externalError, trace }: BuildHistoryRecord): string[] {
+	return [logs, externalError, trace].flatMap((blob) => (blob ? [blob.digest] : []));
+}
+
+interface Counts {
+	readonly numCachedSteps: number;
+	readonly numCompletedSteps: number;
+	readonly numTotalSteps: number;
+	readonly numWarnings: number;
+}
+
+function counts(responses: readonly StatusResponse[]): Counts {
+	const vertexes = responses.flatMap((response) => response.vertexes);
+	const distinct = (some: typeof vertexes): number => new Set(some.map(({ digest }) => digest)).size;
+	return {
+		numCachedSteps: distinct(vertexes.filter(({ cached }) => cached)),
+		numCompletedSteps: distinct(vertexes.filter(({ completed }) => completed)),
+		numTotalSteps: distinct(vertexes),
+		numWarnings: responses.reduce((sum, { warnings }) => sum + warnings.length, 0),
+	};
+}
+
+/** The image that was made, as the exporter's response names it. */
+function imageDescriptor(response: ReadonlyMap<string, string>): Descriptor | undefined {
+	const text = response.get('containerimage.descriptor');
+	if (text === undefined) return undefined;
+	const { mediaType, digest, size, annotations = {} } = JSON.parse(Buffer.from(text, 'base64').toString()) as { mediaType: string; digest: string; size: number; annotations?: Record<string, string> };
+	return { mediaType, digest, size, annotations: new Map(Object.entries(annotations)) };
+}
+
+/** Each message after its length, in four bytes, the lowest first. */
+function framed(responses: readonly StatusResponse[]): Buffer {
+	return Buffer.concat(responses.flatMap((response) => {
+		const bytes = StatusResponse.encode(response).finish();
+		const length = Buffer.alloc(4);
+		length.writeUInt32LE(bytes.length);
+		return [length, bytes];
+	}));
+}
+
+function unframed(bytes: Buffer): StatusResponse[] {
+	const responses: StatusResponse[] = [];
+	for (let at = 0; at + 4 <= bytes.length;) {
+		const end = at + 4 + bytes.readUInt32LE(at);
+		responses.push(StatusResponse.decode(bytes.subarray(at + 4, end)));
+		at = end;
+	}
+	return responses;
+}

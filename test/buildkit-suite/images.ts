@@ -1,0 +1,47 @@
+// The images BuildKit's suites take from Docker Hub, as a registry's folder: stand-ins made of busybox-static
+// with the users the real ones have. Usage: images.js DIRECTORY
+import { cpSync } from 'node:fs';
+import path from 'node:path';
+import { busybox, pushBase, tarOf, type TarEntry } from '../integration/helpers/base-images.js';
+import { startRegistry } from '../integration/helpers/registry.js';
+
+const passwd = `root:x:0:0:root:/root:/bin/sh
+daemon:x:1:1:daemon:/usr/sbin:/bin/false
+bin:x:2:2:bin:/bin:/bin/false
+sys:x:3:3:sys:/dev:/bin/false
+mail:x:8:8:mail:/var/spool/mail:/bin/false
+www-data:x:33:33:www-data:/var/www:/bin/false
+nobody:x:65534:65534:nobody:/home:/bin/false
+`;
+const group = `root:x:0:
+daemon:x:1:
+bin:x:2:
+sys:x:3:
+adm:x:4:
+tty:x:5:
+disk:x:6:
+wheel:x:10:root
+mail:x:8:
+www-data:x:33:
+users:x:100:
+nobody:x:65534:
+`;
+
+function entries(extra: readonly TarEntry[]): TarEntry[] {
+	const own = busybox().filter(({ name }) => !['etc/passwd', 'etc/group'].includes(name) && !name.startsWith('home/'));
+	return [...own, { name: 'etc/passwd', content: passwd }, { name: 'etc/group', content: group }, { name: 'usr/sbin', type: 'directory', mode: 0o755 }, { name: 'var/www', type: 'directory', mode: 0o755 }, ...extra];
+}
+
+const directory = process.argv[2];
+if (directory === undefined) throw new Error('usage: images.js DIRECTORY');
+const registry = await startRegistry();
+try {
+	const config = { Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'], Cmd: ['sh'] };
+	const plain = await tarOf(entries([]));
+	await pushBase(registry.host, 'library/busybox:latest', [plain], { config });
+	await pushBase(registry.host, 'library/busybox:stable-musl', [plain], { config });
+	await pushBase(registry.host, 'library/alpine:latest', [await tarOf(entries([{ name: 'etc/alpine-release', content: '3.22.0\n' }]))], { config: { ...config, Cmd: ['/bin/sh'] } });
+	cpSync(path.join(registry.directory, 'docker'), path.join(directory, 'docker'), { recursive: true });
+} finally {
+	await registry.stop();
+}

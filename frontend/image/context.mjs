@@ -1,6 +1,6 @@
-// Makes dist/frontend-image, the build context of the frontend image: the Dockerfile beside this file, and
+// Makes DIRECTORY (default dist/frontend-image), the build context of the frontend image: the Dockerfile beside this file, and
 // rootfs/ with the Node that runs this script, the shared libraries it needs, and the frontend as one script.
-// Then: obd-build --output type=image,name=REGISTRY/obd/dockerfile,compression=gzip,push=true dist/frontend-image
+// Usage: context.mjs [DIRECTORY]; then obd-build --output type=image,name=REGISTRY/obd/dockerfile,compression=gzip,push=true dist/frontend-image
 import { build } from 'esbuild';
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, rmSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '../..');
-const context = join(root, 'dist/frontend-image');
+const context = process.argv[2] ?? join(root, 'dist/frontend-image');
 const rootfs = join(context, 'rootfs');
 
 rmSync(context, { recursive: true, force: true });

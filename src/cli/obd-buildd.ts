@@ -10,7 +10,7 @@ async function main(argv: readonly string[]): Promise<number> {
 	const flags = parseFlags(daemonFlags, argv);
 	const root = flags.string('root');
 	const builder = await Builder.open({ root, insecureRegistries: [] });
-	const server = daemonServer({ builder, workerId: 'obd', labels: {}, entitlements: flags.list('allow-insecure-entitlement'), transferDir: path.join(root, 'transfers'), historyDir: path.join(root, 'history'), historyLimits: { maxAge: 48 * 3_600_000, maxEntries: 50 }, gcPolicies: [], onError: (error) => { console.error(error); } });
+	const server = daemonServer({ builder, workerId: 'obd', labels: {}, entitlements: flags.list('allow-insecure-entitlement'), compression: flags.string('compression'), transferDir: path.join(root, 'transfers'), historyDir: path.join(root, 'history'), historyLimits: { maxAge: 48 * 3_600_000, maxEntries: 50 }, gcPolicies: [], onError: (error) => { console.error(error); } });
 	for (const addr of flags.has('addr') ? flags.list('addr') : [flags.string('addr')]) {
 		await server.listen({ address: { path: addr.replace(/^unix:\/\//, '') } });
 	}

@@ -22,6 +22,8 @@ export interface DaemonOptions {
 	readonly labels: Readonly<Record<string, string>>;
 	/** Entitlements that clients may be granted. */
 	readonly entitlements: readonly string[];
+	/** Of the layers of an image whose client asks for none: `overlaybd`, `gzip`, ... */
+	readonly compression: string;
 	/** What clients have sent is kept here between builds. */
 	readonly transferDir: string;
 	readonly historyDir: string;
@@ -32,7 +34,7 @@ export interface DaemonOptions {
 }
 
 /** A gRPC server with every service of the daemon; the caller lets it listen, and closes it. */
-export function daemonServer({ builder, workerId, labels, entitlements, transferDir, historyDir, historyLimits, gcPolicies, onError }: DaemonOptions): RpcServer {
+export function daemonServer({ builder, workerId, labels, entitlements, compression, transferDir, historyDir, historyLimits, gcPolicies, onError }: DaemonOptions): RpcServer {
 	const workers = [WorkerRecord.create({
 		ID: workerId,
 		Labels: new Map(Object.entries(labels)),
@@ -52,6 +54,7 @@ export function daemonServer({ builder, workerId, labels, entitlements, transfer
 		collector: new GarbageCollector(builder, gcPolicies, onError),
 		entitlements,
 		onError,
+		compression,
 		version,
 		workers,
 	};

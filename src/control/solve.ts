@@ -20,6 +20,8 @@ export interface SolveHost {
 	readonly collector: GarbageCollector;
 	/** Entitlements this daemon may grant. */
 	readonly entitlements: readonly string[];
+	/** Of the layers of an image whose client asks for none. */
+	readonly compression: string;
 	/** What went wrong that no client hears of. */
 	readonly onError: (error: Error) => void;
 }
@@ -47,7 +49,7 @@ async function runBuild(host: SolveHost, request: SolveRequest, exporters: reado
 	const allow = granted(request.Entitlements, host.entitlements);
 	const session = await host.sessions.forBuild(request.Session, signal);
 	try {
-		const exports = exporters.map((exporter, index) => exportRequest(exporter, index, session));
+		const exports = exporters.map((exporter, index) => exportRequest(exporter, index, session, host.compression));
 		const response = await host.builder.run({ session, sessionId: request.Session, workers: host.workers, allow, exports, signal, onStatus: progress.add, isOneOfMany: true }, async (build) => {
 			const output = await (isGatewayClient(request) ? frontendOfClient(host, new RunningBuild(request.Ref, build, request.FrontendInputs)) : solveFrontend(build, {
 				definition: request.Definition,
@@ -94,9 +96,9 @@ function exportersOf({ Exporters, ExporterDeprecated, ExporterAttrsDeprecated }:
 
 const exporterTypes: ReadonlySet<string> = new Set<ExportRequest['type']>(['image', 'oci', 'docker', 'local', 'tar']);
 
-function exportRequest({ Type, Attrs }: Exporter, index: number, session: ClientSession): ExportRequest {
+function exportRequest({ Type, Attrs }: Exporter, index: number, session: ClientSession, compression: string): ExportRequest {
 	if (!exporterTypes.has(Type)) throw new Error(`exporter ${JSON.stringify(Type)} could not be found`);
 	const type = Type as ExportRequest['type'];
 	const destination = type === 'image' ? undefined : session.exportReceiver(index);
-	return { type, attributes: Object.fromEntries(Attrs), ...(destination && { destination }) };
+	return { type, attributes: { ...(['image', 'oci'].includes(type) && { compression }), ...Object.fromEntries(Attrs) }, ...(destination && { destination }) };
 }

@@ -12,8 +12,8 @@ import type { GatewayHost } from './host.js';
 import type { FrontendOutput } from './output.js';
 import { frontendClient, type SolveRequest } from './solve.js';
 
-/** Milliseconds a frontend has to make its first call, and to end once it has returned. */
-const patience = { toSpeak: 60_000, toEnd: 10_000 };
+/** Milliseconds a frontend has to make its first call, to end once it has returned, and to end after its connection. */
+const patience = { toSpeak: 60_000, toEnd: 10_000, toExplain: 1000 };
 /** Of what a frontend prints, shown when it fails. */
 const stderrTail = 4096;
 
@@ -85,7 +85,7 @@ class FrontendRun {
 		const connection = new ContainerStream();
 		const server = new RpcServer().add(LLBBridgeDefinition, this.#bridge.handlers).add(HealthDefinition, { check: () => ({ status: HealthCheckResponse_ServingStatus.SERVING }) });
 		const served = server.serve(connection);
-		const limits = this.#limit();
+		const limits = this.#limit(served);
 		try {
 			await this.host.worker.runtime.run({
 				rootfs,
@@ -114,17 +114,23 @@ class FrontendRun {
 		}
 	}
 
-	/** Ends a frontend that says nothing, or does not end after its last word. */
-	#limit(): { clear(): void } {
-		const stop = (after: number, message: string): NodeJS.Timeout => setTimeout(() => { this.#stop.abort(new Error(message)); }, after);
-		let timer = stop(patience.toSpeak, `frontend ${this.source} has said nothing for ${patience.toSpeak / 1000} seconds: it does not speak BuildKit's gateway protocol on its standard output${this.#said()}`);
+	/** Ends a frontend that says nothing or nonsense, or does not end after its last word. */
+	#limit(served: Promise<void>): { clear(): void } {
+		const stop = (after: number, message: string): NodeJS.Timeout => setTimeout(() => { this.#stop.abort(new Error(`frontend ${this.source} ${message}${this.#said()}`)); }, after);
+		let timer = stop(patience.toSpeak, `has said nothing for ${patience.toSpeak / 1000} seconds: it does not speak BuildKit's gateway protocol on its standard output`);
 		let cleared = false;
 		void this.#bridge.spoken.then(() => { clearTimeout(timer); });
 		const returned = (): void => {
 			clearTimeout(timer);
-			if (!cleared) timer = stop(patience.toEnd, 'the frontend has returned');
+			if (!cleared) timer = stop(patience.toEnd, 'has returned and does not end');
 		};
 		this.#bridge.returned.then(returned, returned);
+		// Time for one that is just ending.
+		void served.then(() => {
+			if (cleared || this.#bridge.isReturned) return;
+			clearTimeout(timer);
+			timer = stop(patience.toExplain, 'has broken the connection: what it says on its standard output is not BuildKit\'s gateway protocol');
+		});
 		return {
 			clear: () => {
 				cleared = true;

@@ -24,7 +24,8 @@ export async function solve(host: GatewayHost, request: SolveRequest): Promise<F
 }
 
 function answerTo(host: GatewayHost, request: SolveRequest): Promise<FrontendOutput> | FrontendOutput {
-	const { definition, frontend } = request;
+	const { definition } = request;
+	const frontend = isOwnSource(request) ? 'dockerfile.v0' : request.frontend;
 	if (frontend === '') return { result: { ref: definition && host.reference(definition) }, metadata: new Map() };
 	if (definition && definition.def.length > 0) throw new Error('cannot solve with both Definition and Frontend specified');
 	switch (frontend) {
@@ -32,6 +33,12 @@ function answerTo(host: GatewayHost, request: SolveRequest): Promise<FrontendOut
 		case 'gateway.v0': return solveInContainer(host, request);
 		default: throw new Error(`invalid frontend: ${frontend}`);
 	}
+}
+
+/** `dockerfile.v0` in place of an image is the frontend built in, unless the client has given the name to something else. */
+function isOwnSource({ frontend, opts }: SolveRequest): boolean {
+	if (frontend !== 'gateway.v0' || opts['source'] !== 'dockerfile.v0') return false;
+	return !Object.keys(opts).some((key) => key === 'context:dockerfile.v0' || key.startsWith('context:dockerfile.v0::'));
 }
 
 /** The Dockerfile frontend in this process. */

@@ -27,9 +27,18 @@ users:x:100:
 nobody:x:65534:
 `;
 
+/** As much of it as the suites use: `adduser -D NAME`. Debian's busybox has none. */
+const adduser = `#!/bin/sh
+for name; do :; done
+id=$((1000 + $(wc -l </etc/passwd)))
+echo "$name:x:$id:$id::/home/$name:/bin/sh" >>/etc/passwd
+echo "$name:x:$id:" >>/etc/group
+mkdir -p "/home/$name"
+`;
+
 function entries(extra: readonly TarEntry[]): TarEntry[] {
 	const own = busybox().filter(({ name }) => !['etc/passwd', 'etc/group'].includes(name) && !name.startsWith('home/'));
-	return [...own, { name: 'etc/passwd', content: passwd }, { name: 'etc/group', content: group }, { name: 'usr/sbin', type: 'directory', mode: 0o755 }, { name: 'var/www', type: 'directory', mode: 0o755 }, ...extra];
+	return [...own, { name: 'etc/passwd', content: passwd }, { name: 'etc/group', content: group }, { name: 'usr/sbin', type: 'directory', mode: 0o755 }, { name: 'usr/sbin/adduser', content: adduser, mode: 0o755 }, { name: 'var/www', type: 'directory', mode: 0o755 }, ...extra];
 }
 
 const directory = process.argv[2];
@@ -41,6 +50,8 @@ try {
 	await pushBase(registry.host, 'library/busybox:latest', [plain], { config });
 	await pushBase(registry.host, 'library/busybox:stable-musl', [plain], { config });
 	await pushBase(registry.host, 'library/alpine:latest', [await tarOf(entries([{ name: 'etc/alpine-release', content: '3.22.0\n' }]))], { config: { ...config, Cmd: ['/bin/sh'] } });
+	// Their tests need the real ones; a test run stops where an image cannot be mirrored.
+	for (const name of ['tonistiigi/hellofs:latest', 'amd64/debian:bullseye-20230109-slim']) await pushBase(registry.host, name, [plain], { config });
 	cpSync(path.join(registry.directory, 'docker'), path.join(directory, 'docker'), { recursive: true });
 } finally {
 	await registry.stop();

@@ -12,7 +12,7 @@ import { defaultPlatform } from '../image/index.js';
 import type { Worker } from '../ops/index.js';
 import { makePrivate, mount, umount, umountIfMounted } from '../native/system.js';
 import { RegistryClient, Transport, type HostConfigs } from '../registry/index.js';
-import { Runtime } from '../runtime/index.js';
+import { Runtime, type DnsConfig } from '../runtime/index.js';
 import type { BuildSession } from '../session/index.js';
 import { SnapshotManager } from '../snapshot/index.js';
 import { CanceledError, Solver, isCanceled, type StatusSink } from '../solver/index.js';
@@ -37,6 +37,10 @@ export interface BuilderOptions {
 	readonly insecureRegistries: readonly string[];
 	/** How to talk to registries: mirrors, certificates. */
 	readonly hosts?: HostConfigs;
+	/** In place of the host's, for containers. */
+	readonly dns?: DnsConfig;
+	/** Steps that run at once; by default as many as there are processors, and four at least. */
+	readonly parallelism?: number;
 }
 
 export class Builder {
@@ -60,7 +64,7 @@ export class Builder {
 		const stores = new Stores(store, lease);
 		const isInsecure = (domain: string): boolean => options.insecureRegistries.includes(domain);
 		this.#registry = new RegistryClient({ hosts: options.hosts ?? {} });
-		this.#runtime = new Runtime(path.join(instanceDir, 'runtime'));
+		this.#runtime = new Runtime(path.join(instanceDir, 'runtime'), options.dns);
 		this.#mountDir = path.join(instanceDir, 'mounts');
 		this.#snapshots = new SnapshotManager({
 			deviceServer: () => (this.#deviceServer ??= this.#startServer(options, instanceDir)),
@@ -92,7 +96,7 @@ export class Builder {
 		];
 		this.exporter = new Exporter({ snapshots: this.#snapshots, registry: this.#registry, isInsecure, store: stores.exports });
 		this.#cache = new StoreCache(store, lease, this.#snapshots);
-		this.solver = new Solver({ cache: this.#cache, parallelism: Math.max(4, availableParallelism()) });
+		this.solver = new Solver({ cache: this.#cache, parallelism: options.parallelism ?? Math.max(4, availableParallelism()) });
 	}
 
 	/** Opens the store and clears what dead builders left in it. */

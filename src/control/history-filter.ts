@@ -1,4 +1,5 @@
 // Filters of a history listing: containerd's, and times and durations.
+import { parseDuration } from '../config/index.js';
 import { Code, RpcError } from '../grpc/index.js';
 import { parseFilters, splitTerms } from './filter.js';
 import type { BuildHistoryRecord } from './gen/control.js';
@@ -47,11 +48,4 @@ function timeFilter(term: string): Predicate | undefined {
 			default: return actual < limit;
 		}
 	};
-}
-
-/** Go's durations, `1h30m`, in milliseconds; undefined for anything else. */
-export function parseDuration(text: string): number | undefined {
-	if (!/^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$/.test(text)) return text === '0' ? 0 : undefined;
-	const units: Readonly<Record<string, number>> = { ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-	return [...text.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)/g)].reduce((sum, [, count, unit]) => sum + Number(count) * (units[unit ?? 's'] ?? 0), 0);
 }

@@ -3,5 +3,6 @@
 // A Runtime belongs to one running instance of the builder and keeps everything it needs in one directory.
 export { Runtime } from './runtime.js';
 export { recoverContainers } from './recover.js';
+export type { DnsConfig } from './resolv-conf.js';
 export { ExitError } from './exit-error.js';
 export type { ContainerMount, ContainerProcess, ContainerSpec, NetworkMode, ProcessSpec, RunningContainer, SecurityMode, Ulimit } from './container-spec.js';

@@ -23,12 +23,24 @@ export function sourcePath(hostFile: string, network: NetworkMode): string {
 	return nameservers.length === 1 && nameservers[0] === '127.0.0.53' ? resolvedPath : hostPath;
 }
 
+/** What the builder's configuration says in place of the host's file. */
+export interface DnsConfig {
+	readonly nameservers?: readonly string[];
+	readonly options?: readonly string[];
+	readonly searchDomains?: readonly string[];
+}
+
 /**
  * The container's file out of the host's. Servers on a loopback address are left out but in host mode, and
  * where none remains public ones take their place.
  */
-export function resolvConf(hostFile: string, network: NetworkMode): string {
-	const { nameservers, search, options, other } = parse(hostFile);
+export function resolvConf(hostFile: string, network: NetworkMode, dns: DnsConfig = {}): string {
+	const host = parse(hostFile);
+	const given = (values: readonly string[] | undefined, otherwise: readonly string[]): readonly string[] => (values && values.length > 0 ? values : otherwise);
+	const nameservers = given(dns.nameservers, host.nameservers);
+	const search = given(dns.searchDomains, host.search);
+	const options = given(dns.options, host.options);
+	const { other } = host;
 	const usable = network === 'host' ? nameservers : nameservers.filter((address) => !isLoopback(address));
 	const lines = (usable.length > 0 ? usable : publicServers).map((address) => `nameserver ${address}`);
 	if (search.length > 0) lines.push(`search ${search.join(' ')}`);

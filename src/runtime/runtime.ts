@@ -12,7 +12,7 @@ import { defaultHostname, hostsFile } from './hosts.js';
 import { createdCgroupsFile, layoutOf, type Layout } from './layout.js';
 import { withOpenFiles } from './limits.js';
 import { ociConfig, ociProcess, type HostPart } from './oci-config.js';
-import { hostPath, resolvConf, sourcePath } from './resolv-conf.js';
+import { hostPath, resolvConf, sourcePath, type DnsConfig } from './resolv-conf.js';
 import { deleteContainer, runContainer, whenRunning, type RuncOptions } from './runc.js';
 import { defaultSeccompProfile, type SeccompProfile } from './seccomp.js';
 import { needsUserFiles, resolveUser } from './user.js';
@@ -25,7 +25,7 @@ export class Runtime {
 	readonly #files = new Map<string, Promise<string>>();
 
 	/** @param dir for this instance alone; made at the first run, and `recoverContainers(dir)` clears what a killed instance left */
-	constructor(dir: string) {
+	constructor(dir: string, private readonly dns?: DnsConfig) {
 		this.#layout = layoutOf(dir);
 	}
 
@@ -152,7 +152,7 @@ export class Runtime {
 		const insecure = spec.security === 'insecure';
 		const [ulimits, resolvers, cgroupNamespace, seccomp, capabilities, devices] = await Promise.all([
 			withOpenFiles(spec.ulimits),
-			containerResolvConf(spec.network),
+			containerResolvConf(spec.network, this.dns),
 			isUnified(),
 			insecure ? undefined : (this.#seccomp ??= seccompProfile()),
 			insecure ? ownCapabilities() : [],
@@ -232,10 +232,10 @@ async function rememberCreatedCgroups(bundle: string, cgroupsPath: string): Prom
 	return created;
 }
 
-async function containerResolvConf(network: NetworkMode): Promise<string> {
+async function containerResolvConf(network: NetworkMode, dns: DnsConfig | undefined): Promise<string> {
 	const host = await readIfThere(hostPath);
 	const source = sourcePath(host, network);
-	return resolvConf(source === hostPath ? host : await readIfThere(source), network);
+	return resolvConf(source === hostPath ? host : await readIfThere(source), network, dns);
 }
 
 async function readIfThere(file: string): Promise<string> {

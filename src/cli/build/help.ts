@@ -25,7 +25,7 @@ export function helpText(columns: number): string {
 
 const minimumText = 24;
 
-function flagUsages(flags: readonly Flag[], columns: number): string {
+export function flagUsages(flags: readonly Flag[], columns: number): string {
 	const rows = flags.filter((flag) => !flag.hidden).map((flag) => ({ head: head(flag), text: text(flag) }));
 	const indent = Math.max(...rows.map((row) => row.head.length)) + 3;
 	const width = Math.max(columns - 1 - indent, minimumText);

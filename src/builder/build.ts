@@ -10,7 +10,8 @@ import type { BuildSession } from '../session/index.js';
 import { VertexError, VertexReporter, isCanceled, type Job, type Result, type SolveStatus, type SolverEdge, type StatusSink } from '../solver/index.js';
 import type { Builder } from './builder.js';
 import { solverGraph, type SolverGraph } from './graph.js';
-import { solveOutput } from './output.js';
+import { definitionsOf, solveOutput } from './output.js';
+import { provenanceMetadata, provenanceOptions, withProvenance, type FrontendRequest, type ImageMaterial, type ProvenanceOptions } from './provenance/index.js';
 
 export interface BuildOptions {
 	readonly session: BuildSession;
@@ -25,6 +26,8 @@ export interface BuildOptions {
 	readonly onStatus: StatusSink;
 	/** The builder goes on after this build, and gets ready for the next one. */
 	readonly isOneOfMany?: boolean;
+	/** `attest:TYPE` attributes: what attestations the result gets. */
+	readonly attests?: Readonly<Record<string, string>>;
 }
 
 export class Build implements GatewayHost {
@@ -32,10 +35,18 @@ export class Build implements GatewayHost {
 	readonly #earlyPushes: readonly EarlyPush[];
 	/** Vertices whose layers are part of the image. */
 	readonly #imageVertices = new Map<string, SolverEdge<BuildSession>>();
+	readonly #provenance: ProvenanceOptions | undefined;
+	readonly #started = new Date();
+	/** What the frontend has handed in and asked about. */
+	readonly #definitions = new Set<Definition>();
+	readonly #images: ImageMaterial[] = [];
+	#request: FrontendRequest | undefined;
+	#solved: BuildOutput | undefined;
 
 	/** Throws for exports that cannot be. */
 	constructor(private readonly builder: Pick<Builder, 'worker' | 'solver' | 'exporter'>, private readonly options: BuildOptions) {
 		for (const one of options.exports) validateExport(one);
+		this.#provenance = provenanceOptions(options.attests ?? {});
 		this.#job = builder.solver.job(options.session, (status) => {
 			options.onStatus(status);
 			this.#pushEarly(status);
@@ -74,12 +85,18 @@ export class Build implements GatewayHost {
 		this.#job.close();
 	};
 
+	/** The first frontend that was asked is the one provenance names. */
+	asked(request: FrontendRequest): void {
+		this.#request ??= request;
+	}
+
 	/** What a definition stands for, to be solved when it is wanted; undefined for scratch. Throws `failed to load LLB: ...`. */
 	reference(definition: Definition): BuildReference | undefined {
 		const { worker } = this.builder;
 		const graph = solverGraph(definition, worker, this.options.allow);
 		const { result } = graph;
 		if (!result) return undefined;
+		this.#definitions.add(definition);
 		return new BuildReference(definition, {
 			worker,
 			signal: this.signal,
@@ -93,6 +110,8 @@ export class Build implements GatewayHost {
 	async resolveImageConfig(source: SourceOp, options: { readonly platform: ImageMetaPlatform; readonly logName: string }): Promise<ImageMeta> {
 		return this.shown(options.logName, async () => {
 			const { reference, target, configBytes } = await this.worker.sources.image(source, options.platform, { session: this.session, signal: this.signal });
+			const local = !source.identifier.startsWith('docker-image://');
+			this.#images.push({ kind: 'image', reference: source.identifier.replace(/^[a-z-]+:\/\//, ''), digest: target.digest, platform: options.platform, local });
 			return { ref: reference, digest: target.digest, config: configBytes };
 		});
 	}
@@ -133,10 +152,33 @@ export class Build implements GatewayHost {
 
 	/** Runs what has to run and writes it where the client wants it. Returns BuildKit's exporter response. */
 	async export(output: FrontendOutput): Promise<Record<string, string>> {
-		const solved = await solveOutput(output);
+		const solved = await this.#attested(output, await solveOutput(output));
+		this.#solved = solved;
 		await Promise.all(this.#earlyPushes.map((push) => push.settled()));
 		const all = await Promise.all(this.options.exports.map((request) => this.#exportOne(request, solved)));
 		return Object.assign({}, ...all) as Record<string, string>;
+	}
+
+	/** Provenance of what was exported, as clients show it: `buildx.build.provenance`, base64. */
+	provenance(): Promise<Record<string, string>> {
+		return this.#solved ? provenanceMetadata(this.#solved) : Promise.resolve({});
+	}
+
+	async #attested(output: FrontendOutput, solved: BuildOutput): Promise<BuildOutput> {
+		const options = this.#provenance;
+		if (!options) return solved;
+		const results = definitionsOf(output);
+		const reporter = new VertexReporter({ digest: `random:${randomUUID()}`, name: 'provenance', inputs: [] });
+		return withProvenance(solved, {
+			options,
+			request: this.#request,
+			results,
+			others: [...this.#definitions].filter((definition) => !results.includes(definition)),
+			images: this.#images,
+			started: this.#started,
+			worker: this.worker,
+			context: { session: this.session, signal: this.signal, reporter },
+		});
 	}
 
 	#exportOne(request: ExportRequest, output: BuildOutput): Promise<Record<string, string>> {

@@ -121,10 +121,11 @@ export class Builder {
 	async build(request: BuildRequest, signal: AbortSignal, onStatus: StatusSink): Promise<BuildResult> {
 		const { frontendAttributes: attributes, allow, exports } = request;
 		const session = new LocalSession(request, (directory) => this.statCache(directory));
-		return this.run({ session, allow, exports, signal, onStatus }, async (build) => {
+		return this.run({ session, allow, exports, signal, onStatus, attests: attributes }, async (build) => {
 			const output = await solve(build, { frontend: 'dockerfile.v0', opts: attributes, inputs: new Map(), evaluate: false });
 			if (attributes['requestid'] !== undefined) return { metadata: textOf(output.metadata), fetched: {} };
-			return { metadata: await build.export(output), fetched: await this.fetched() };
+			const metadata = await build.export(output);
+			return { metadata: { ...metadata, ...await build.provenance() }, fetched: await this.fetched() };
 		});
 	}
 

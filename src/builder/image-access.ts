@@ -1,7 +1,7 @@
 // Images outside of a build: attached, run, or brought here whole. For obd-image.
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import type { ImageConfig, Platform } from '../image/index.js';
+import { formatPlatform, type ImageConfig, type Platform } from '../image/index.js';
 import { pb } from '../llb/index.js';
 import { sealedLayers, type Snapshot } from '../snapshot/index.js';
 import { VertexReporter } from '../solver/index.js';
@@ -81,7 +81,7 @@ export async function mountImage(builder: Builder, image: OpenedImage, target: s
 /** Pushes an opened image, converted if it was an ordinary one, as an overlaybd image. Returns the manifest's digest. */
 export async function convertImage(builder: Builder, image: OpenedImage, target: string, platform: Platform, signal: AbortSignal): Promise<string> {
 	const reporter = new VertexReporter({ digest: target, name: target, inputs: [] });
-	const output = { platforms: [{ platform, snapshot: image.snapshot, config: image.config }], multiPlatform: false };
+	const output = { platforms: [{ id: formatPlatform(platform), platform, snapshot: image.snapshot, config: image.config }], multiPlatform: false };
 	const metadata = await builder.exporter.run({ type: 'image', attributes: { name: target, push: 'true' } }, output, { signal, reporter });
 	return metadata['containerimage.digest'] ?? '';
 }

@@ -1,8 +1,9 @@
 // What a frontend comes to as exporters take it.
 import { metadataKey } from '../../frontend/index.js';
-import type { BuildOutput } from '../exporters/index.js';
-import type { FrontendOutput } from '../gateway/index.js';
-import { defaultPlatform, parseImageConfig, type ImageConfig, type Platform } from '../image/index.js';
+import type { Attestation, BuildOutput } from '../exporters/index.js';
+import { AttestationKind, InTotoSubjectKind, type FrontendOutput, type ResultAttestation } from '../gateway/index.js';
+import { defaultPlatform, formatPlatform, parseImageConfig, type ImageConfig, type Platform } from '../image/index.js';
+import type { Definition } from '../llb/index.js';
 import { scratch } from '../snapshot/index.js';
 
 interface PlatformEntry {
@@ -10,20 +11,60 @@ interface PlatformEntry {
 	readonly platform: Platform;
 }
 
+/** Definitions of the platforms of a result, in the order `solveOutput` gives them. */
+export function definitionsOf(output: FrontendOutput): (Definition | undefined)[] {
+	const { result } = output;
+	return platformsOf(output).map(({ id }) => ('refs' in result ? result.refs.get(id) : result.ref)?.definition);
+}
+
 /** Runs what has to run, and gives it to the exporters. */
 export async function solveOutput(output: FrontendOutput): Promise<BuildOutput> {
-	const { result, metadata } = output;
+	const { result, metadata, attestations } = output;
 	const isMap = 'refs' in result;
 	const entries = platformsOf(output);
 	const platforms = await Promise.all(entries.map(async ({ id, platform }) => {
 		const ref = isMap ? result.refs.get(id) : result.ref;
+		const valueOf = (key: string): Uint8Array | undefined => (isMap ? metadata.get(`${key}/${id}`) : undefined) ?? metadata.get(key);
+		const base = valueOf(metadataKey.baseConfig);
+		const epoch = epochOf(valueOf(metadataKey.epoch));
 		return {
+			id: id === '' ? formatPlatform(platform) : id,
 			platform,
 			snapshot: ref ? await ref.snapshot() : scratch,
 			config: configOf(metadata, isMap ? id : undefined, platform),
+			...(base && base.length > 0 && { baseConfig: parseImageConfig(base, 'base image config') }),
+			...(epoch !== undefined && { epoch }),
+			...(attestations && { attestations: (attestations.get(id) ?? []).map(attestationOf) }),
 		};
 	}));
-	return { platforms, multiPlatform: isMap };
+	const name = metadata.get('image.name');
+	return { platforms, multiPlatform: isMap, ...(name && { imageName: Buffer.from(name).toString() }) };
+}
+
+/** A frontend's attestation as exporters take it. */
+function attestationOf({ kind, metadata, ref, path, inTotoPredicateType, inTotoSubjects }: ResultAttestation): Attestation {
+	if (kind !== AttestationKind.InToto) throw new Error('attestation bundles are not supported by obd');
+	const inlineOnly = Buffer.from(metadata.get('inline-only') ?? []).toString();
+	return {
+		predicateType: inTotoPredicateType,
+		path,
+		inlineOnly: inlineOnly === 'true',
+		subjects: inTotoSubjects.map((subject) => (subject.kind === InTotoSubjectKind.Raw
+			? { kind: 'raw', name: subject.name, digests: subject.digest }
+			: { kind: 'self', name: subject.name })),
+		content: async () => {
+			if (!ref) throw new Error('no available content for attestation');
+			return ref.readFile(path);
+		},
+	};
+}
+
+/** Seconds since 1970; undefined when the frontend gives none. */
+function epochOf(bytes: Uint8Array | undefined): number | undefined {
+	const text = bytes ? Buffer.from(bytes).toString() : '';
+	if (text === '') return undefined;
+	if (!/^[+-]?\d+$/.test(text)) throw new Error(`invalid SOURCE_DATE_EPOCH from frontend: ${JSON.stringify(text)}`);
+	return Number(text);
 }
 
 function platformsOf({ result, metadata }: FrontendOutput): PlatformEntry[] {

@@ -38,14 +38,16 @@ export class Stores {
 			find: (chainId) => this.#present(convertedLayers, chainId),
 			remember: (chainId, layer) => convertedLayers.put(chainId, layer, { refs: [blobRef(layer.digest)] }),
 		};
+		const remember = (key: string, changeset: StoredChangeset): Promise<void> => changesets.put(hash(key), changeset, { refs: [blobRef(changeset.digest)] });
 		this.exports = {
 			blobPath,
 			temporaryPath,
 			find: (key) => this.#present(changesets, hash(key)),
 			keep: async (key, file, changeset) => {
 				await adopt(file, changeset.digest, changeset.size);
-				await changesets.put(hash(key), changeset, { refs: [blobRef(changeset.digest)] });
+				await remember(key, changeset);
 			},
+			remember,
 			keepImage: (name, image) => this.#keepImage(images, name, image),
 		};
 		this.blobs = { blobPath, import: async (digest, size, content) => { await this.#write(content, { digest, size }); } };

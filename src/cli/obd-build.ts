@@ -90,7 +90,7 @@ async function deliver(flags: ParsedFlags, { call }: PreparedRequest, { metadata
 	const isQuiet = flags.bool('quiet') || flags.string('progress') === 'quiet';
 	if (isQuiet && !call) process.stdout.write(`${imageId(metadata)}\n`);
 	if (flags.has('iidfile')) await writeFile(flags.string('iidfile'), imageId(metadata), { mode: 0o644 });
-	if (flags.has('metadata-file')) await writeMetadataFile(flags.string('metadata-file'), metadata);
+	if (flags.has('metadata-file')) await writeMetadataFile(flags.string('metadata-file'), metadata, process.env['BUILDX_METADATA_PROVENANCE'] ?? 'min');
 	if (!call) return 0;
 	const { text, exitCode } = callResult(call, metadata);
 	process.stdout.write(text);

@@ -17,8 +17,8 @@ export interface ArchiveOptions {
 	readonly names: readonly string[];
 	/** Adds manifest.json for `docker load`. */
 	readonly docker: boolean;
-	/** RFC 3339; goes on the index. */
-	readonly created: string;
+	/** The image's root as index.json names it. */
+	readonly root: Descriptor;
 	readonly openRemote: OpenRemoteBlob;
 	readonly signal: AbortSignal;
 }
@@ -72,7 +72,7 @@ function layout(image: CommittedImage, options: ArchiveOptions): LayoutFile[] {
 	});
 	return [
 		document('oci-layout', Buffer.from('{"imageLayoutVersion":"1.0.0"}')),
-		document('index.json', indexJson(image.root, options)),
+		document('index.json', indexJson(options)),
 		...(options.docker ? [document('manifest.json', dockerManifest(image, options.names))] : []),
 		...blobs.map((blob) => blobFile(blob, options)),
 	];
@@ -97,11 +97,10 @@ function blobFile({ descriptor, origin }: ImageBlob, options: ArchiveOptions): L
 }
 
 /** One entry a name, as containerd's archive exporter writes it. */
-function indexJson(root: Descriptor, { names, created }: ArchiveOptions): Uint8Array {
-	const base = { ...root.annotations, 'org.opencontainers.image.created': created };
-	const manifests = names.length === 0 ? [{ ...root, annotations: base }] : names.map((name) => ({
+function indexJson({ names, root }: ArchiveOptions): Uint8Array {
+	const manifests = names.length === 0 ? [root] : names.map((name) => ({
 		...root,
-		annotations: { ...base, 'io.containerd.image.name': name, 'org.opencontainers.image.ref.name': parseReference(name).tag ?? '' },
+		annotations: { ...root.annotations, 'io.containerd.image.name': name, 'org.opencontainers.image.ref.name': parseReference(name).tag ?? '' },
 	}));
 	return encodeIndex({ mediaType: mediaTypes.ociIndex, manifests }).bytes;
 }

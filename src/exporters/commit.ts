@@ -1,62 +1,97 @@
-// Makes an image's documents: layers with their descriptors, config with history, manifest, index.
+// Makes an image's documents: layers with their descriptors, config with history, manifest, attestations, index.
 import {
-	document, encodeImageConfig, encodeIndex, encodeManifest, layerType, mediaTypes, overlaybdAnnotations, withLayers,
-	type Descriptor, type Document, type ImageConfig, type LayerRecord,
+	document, encodeImageConfig, encodeIndex, encodeManifest, mediaTypes, withLayers,
+	type Descriptor, type Document, type ImageConfig,
 } from '../image/index.js';
-import { sealedLayers, type SealedLayer } from '../snapshot/index.js';
-import { step, type BlobOrigin, type BuildOutput, type CommittedImage, type ExportContext, type ImageBlob, type PlatformResult } from './content.js';
-import type { OrdinaryLayers } from './ordinary-layers.js';
+import { sealedLayers } from '../snapshot/index.js';
+import { annotationsFor, checkAnnotations, type AnnotationSet } from './annotations.js';
+import { attestationManifest, type AttestationManifest } from './attestations.js';
+import { step, type BuildOutput, type CommittedImage, type ExportContext, type ImageBlob, type PlatformResult } from './content.js';
+import type { ImageLayer } from './layers.js';
+import type { OrdinaryLayers, Rewrite } from './ordinary-layers.js';
 import type { ImageOptions } from './options.js';
+import type { OverlaybdLayers } from './overlaybd-layers.js';
+import { baseLayers, epochOf, withEpoch } from './timestamps.js';
 
-/** What making the layers of an image takes. */
+/** Who makes the layers of an image. */
 export interface LayerSources {
-	/** Path of a blob in the store. */
-	blobPath(digest: string, size: number): Promise<string | undefined>;
-	/** Makes ordinary layers (changesets) of snapshots. */
 	readonly ordinary: OrdinaryLayers;
+	readonly overlaybd: OverlaybdLayers;
 }
 
-interface LayerBlob {
-	readonly blob: ImageBlob;
-	readonly record: LayerRecord;
-}
+/** The image of a build's result; `names` are what attestations call it. */
+export async function commitImage(output: BuildOutput, options: ImageOptions, names: readonly string[], sources: LayerSources, context: ExportContext): Promise<CommittedImage> {
+	const { platforms } = output;
+	checkAnnotations(options.annotations, platforms.map(({ platform }) => platform), options.ociMediaTypes);
+	const isIndex = output.multiPlatform || platforms.some(({ attestations = [] }) => attestations.some(({ inlineOnly }) => options.inlineAttestations || !inlineOnly));
+	const common = annotationsFor(options.annotations, undefined);
+	if (!isIndex && Object.keys({ ...common.index, ...common.indexDescriptor }).length > 0) throw new Error('index annotations not supported for single platform export');
+	if (isIndex && !options.ociMediaTypes && platforms.some(({ attestations = [] }) => attestations.length > 0)) throw new Error('cannot export attestations with "oci-mediatypes=false"');
 
-/** The image of a build's result. */
-export async function commitImage(output: BuildOutput, options: ImageOptions, sources: LayerSources, context: ExportContext): Promise<CommittedImage> {
-	const layers = await step(context, 'exporting layers', () => Promise.all(output.platforms.map((platform) => layersOf(platform, options, sources, context))));
-	const parts = await Promise.all(output.platforms.map((platform, i) => commitManifest(platform.config, layers[i] ?? [], options, context)));
+	const layers = await step(context, 'exporting layers', () => Promise.all(platforms.map((platform) => layersOf(platform, options, sources, context))));
+	const parts = await Promise.all(platforms.map((platform, i) => commitPlatform(platform, layers[i] ?? [], options, isIndex ? platform.platform : undefined, context)));
 	const blobs = parts.flatMap((part) => part.blobs);
 	const [only] = parts;
-	if (!output.multiPlatform && only && parts.length === 1) {
-		const root = { ...only.manifest.descriptor, ...withAnnotations(options.annotations.manifestDescriptor) };
-		return { root, configDigest: only.config.digest, manifests: [blobOf(only.manifest)], blobs };
+	if (!isIndex) {
+		if (!only || parts.length > 1) throw new Error('cannot export multiple platforms without multi-platform enabled');
+		return { root: only.descriptor, configDigest: only.config.digest, manifests: [blobOf(only.manifest)], blobs };
 	}
+	const attested = await Promise.all(platforms.map(({ attestations = [], platform }, i) => {
+		const target = parts[i]?.manifest.descriptor;
+		if (!target || attestations.length === 0) return undefined;
+		return commitAttestations(() => attestationManifest(attestations, target, platform, names, options), context);
+	}));
+	const attestations = attested.filter((manifest) => manifest !== undefined);
 	const index = encodeIndex({
 		mediaType: options.ociMediaTypes ? mediaTypes.ociIndex : mediaTypes.dockerIndex,
-		manifests: parts.map(({ manifest }, i) => {
-			const platform = output.platforms[i]?.platform;
-			return { ...manifest.descriptor, ...withAnnotations(options.annotations.manifestDescriptor), ...(platform && { platform }) };
-		}),
-		...withAnnotations(options.annotations.index),
+		manifests: [...parts, ...attestations].map(({ descriptor }) => descriptor),
+		...annotated(common.index),
 	});
 	await step(context, `exporting manifest list ${index.descriptor.digest}`, () => Promise.resolve());
-	return { root: index.descriptor, configDigest: undefined, manifests: [...parts.map(({ manifest }) => blobOf(manifest)), blobOf(index)], blobs };
+	return {
+		root: { ...index.descriptor, ...annotated(common.indexDescriptor) },
+		configDigest: undefined,
+		manifests: [...[...parts, ...attestations].map(({ manifest }) => blobOf(manifest)), blobOf(index)],
+		blobs: [...blobs, ...attestations.flatMap((manifest) => manifest.blobs)],
+	};
+}
+
+async function commitAttestations(make: () => Promise<AttestationManifest>, context: ExportContext): Promise<AttestationManifest> {
+	const made = await make();
+	await step(context, `exporting attestation manifest ${made.manifest.descriptor.digest}`, () => Promise.resolve());
+	return made;
 }
 
 interface ManifestPart {
 	readonly manifest: Document;
+	/** As an index names it. */
+	readonly descriptor: Descriptor;
 	readonly config: Descriptor;
 	readonly blobs: readonly ImageBlob[];
 }
 
-async function commitManifest(config: ImageConfig, layers: readonly LayerBlob[], options: ImageOptions, context: ExportContext): Promise<ManifestPart> {
-	const bytes = encodeImageConfig(withLayers(config, layers.map(({ record }) => record)));
+/** `annotated`: the platform whose own annotations count too, in an index. */
+async function commitPlatform(result: PlatformResult, layers: readonly ImageLayer[], options: ImageOptions, inIndex: PlatformResult['platform'] | undefined, context: ExportContext): Promise<ManifestPart> {
+	const annotations = annotationsFor(options.annotations, inIndex);
+	const part = await commitManifest(await configOf(result, layers, options), layers, options, annotations, context);
+	return { ...part, descriptor: { ...part.manifest.descriptor, ...annotated(annotations.manifestDescriptor), platform: result.platform } };
+}
+
+/** The config for these layers, with times and cache records as they were asked for. */
+async function configOf(result: PlatformResult, layers: readonly ImageLayer[], options: ImageOptions): Promise<ImageConfig> {
+	const config = withEpoch(withLayers(result.config, layers.map(({ record }) => record)), epochOf(options.epoch, result), result.baseConfig);
+	const cache = await result.inlineCache?.();
+	return cache ? { ...config, 'moby.buildkit.cache.v0': Buffer.from(cache).toString('base64') } : config;
+}
+
+async function commitManifest(config: ImageConfig, layers: readonly ImageLayer[], options: ImageOptions, annotations: AnnotationSet, context: ExportContext): Promise<Omit<ManifestPart, 'descriptor'>> {
+	const bytes = encodeImageConfig(config);
 	const configDescriptor = document(options.ociMediaTypes ? mediaTypes.ociConfig : mediaTypes.dockerConfig, bytes);
 	const manifest = encodeManifest({
 		mediaType: options.ociMediaTypes ? mediaTypes.ociManifest : mediaTypes.dockerManifest,
 		config: configDescriptor.descriptor,
 		layers: layers.map(({ blob }) => blob.descriptor),
-		...withAnnotations(options.annotations.manifest),
+		...annotated(annotations.manifest),
 	});
 	await step(context, `exporting manifest ${manifest.descriptor.digest}`, () => Promise.resolve());
 	await step(context, `exporting config ${configDescriptor.descriptor.digest}`, () => Promise.resolve());
@@ -67,36 +102,26 @@ async function commitManifest(config: ImageConfig, layers: readonly LayerBlob[],
 	};
 }
 
-async function layersOf(platform: PlatformResult, options: ImageOptions, sources: LayerSources, context: ExportContext): Promise<LayerBlob[]> {
-	if (options.compression === 'overlaybd') {
-		const sealed = await sealedLayers(platform.snapshot);
-		return Promise.all(sealed.map((layer) => overlaybdLayer(layer, options.ociMediaTypes, sources)));
+async function layersOf(result: PlatformResult, options: ImageOptions, sources: LayerSources, context: ExportContext): Promise<ImageLayer[]> {
+	const rewrite = await rewriteOf(result, options, context);
+	if (options.compression === 'overlaybd') return sources.overlaybd.layersOf(result.snapshot, options.ociMediaTypes, rewrite, context);
+	return sources.ordinary.layersOf(result.snapshot, { ...options, rewrite }, context);
+}
+
+async function rewriteOf(result: PlatformResult, options: ImageOptions, { reporter }: ExportContext): Promise<Rewrite | undefined> {
+	if (!options.rewriteTimestamp) return undefined;
+	const epoch = epochOf(options.epoch, result);
+	if (epoch === undefined) {
+		reporter.log(2, Buffer.from('rewrite-timestamp is specified, but no source-date-epoch was found\n'));
+		return undefined;
 	}
-	return sources.ordinary.layersOf(platform.snapshot, options, context);
-}
-
-async function overlaybdLayer(layer: SealedLayer, oci: boolean, sources: LayerSources): Promise<LayerBlob> {
-	const { digest, size, createdAt } = layer;
-	return {
-		blob: {
-			descriptor: { mediaType: layerType('uncompressed', oci), digest, size, annotations: overlaybdAnnotations(digest, size) },
-			origin: await layerOrigin(layer, sources),
-		},
-		record: { diffId: digest, ...(createdAt !== undefined && { createdAt }) },
-	};
-}
-
-async function layerOrigin({ digest, size, source }: SealedLayer, sources: LayerSources): Promise<BlobOrigin> {
-	const path = await sources.blobPath(digest, size);
-	if (path !== undefined) return { kind: 'file', path };
-	if (source) return { kind: 'remote', source };
-	throw new Error(`layer ${digest} is neither in the store nor in a registry`);
+	return { epoch, base: baseLayers(await sealedLayers(result.snapshot), result.baseConfig) };
 }
 
 function blobOf({ descriptor, bytes }: Document): ImageBlob {
 	return { descriptor, origin: { kind: 'bytes', bytes } };
 }
 
-function withAnnotations(annotations: Readonly<Record<string, string>>): { annotations?: Readonly<Record<string, string>> } {
+function annotated(annotations: Readonly<Record<string, string>>): { annotations?: Readonly<Record<string, string>> } {
 	return Object.keys(annotations).length > 0 ? { annotations } : {};
 }

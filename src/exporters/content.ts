@@ -6,16 +6,45 @@ import type { RemoteSource } from '../device/types.js';
 
 /** One platform of a build's result. */
 export interface PlatformResult {
+	/** What the frontend calls it: `linux/amd64`. */
+	readonly id: string;
 	readonly platform: Platform;
 	readonly snapshot: Snapshot;
 	readonly config: ImageConfig;
+	/** Config of the image at the bottom, when there is one. */
+	readonly baseConfig?: ImageConfig;
+	/** SOURCE_DATE_EPOCH as the frontend gives it: seconds since 1970. */
+	readonly epoch?: number;
+	readonly attestations?: readonly Attestation[];
+	/** Cache records to be put into the config (`moby.buildkit.cache.v0`). */
+	readonly inlineCache?: () => Promise<Uint8Array | undefined>;
 }
 
 export interface BuildOutput {
 	readonly platforms: readonly PlatformResult[];
 	/** True when the client asked for several platforms, or listed one in a way that wants an index. */
 	readonly multiPlatform: boolean;
+	/** The frontend's name for the image: what an exporter's `name=*` stands for. */
+	readonly imageName?: string;
 }
+
+/** An in-toto statement about a result. */
+export interface Attestation {
+	readonly predicateType: string;
+	/** Name of its file where it is exported as one. */
+	readonly path: string;
+	/** Only for images; left out where the result is files. */
+	readonly inlineOnly: boolean;
+	/** What it is about; without any, the image itself. */
+	readonly subjects: readonly AttestationSubject[];
+	/** The predicate: JSON. */
+	content(): Promise<Uint8Array>;
+}
+
+export type AttestationSubject =
+	/** The image, and under this name too. */
+	| { readonly kind: 'self'; readonly name: string }
+	| { readonly kind: 'raw'; readonly name: string; readonly digests: readonly string[] };
 
 /** Where the bytes of a blob are. */
 export type BlobOrigin =

@@ -2,7 +2,7 @@
 import { layerType, parseReference } from '../image/index.js';
 import { fileSource, type RegistryClient, type Repository } from '../registry/index.js';
 import type { Layer } from '../snapshot/index.js';
-import type { ImageOptions } from './options.js';
+import { fullNames, type ImageOptions } from './options.js';
 
 export interface EarlyPushOptions {
 	readonly registry: RegistryClient;
@@ -17,7 +17,7 @@ export class EarlyPush {
 	readonly #uploads = new Set<Promise<void>>();
 
 	constructor(image: ImageOptions, private readonly options: EarlyPushOptions) {
-		this.#repositories = image.names.map((name) => {
+		this.#repositories = fullNames(image.names).map((name) => {
 			const reference = parseReference(name);
 			return options.registry.repository(reference, { insecure: image.insecure || options.isInsecure(reference.domain) });
 		});

@@ -4,6 +4,7 @@ import { createWriteStream } from 'node:fs';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
+import { descriptorJson, encodeJson } from '../image/index.js';
 import type { RegistryClient } from '../registry/index.js';
 import type { ExportReceiver } from '../session/index.js';
 import type { SnapshotManager } from '../snapshot/index.js';
@@ -11,14 +12,18 @@ import { writeArchive, writeLayoutDirectory, type ArchiveOptions } from './archi
 import { commitImage } from './commit.js';
 import { EarlyPush } from './early-push.js';
 import { step, type BuildOutput, type CommittedImage, type ExportContext } from './content.js';
-import { imageOptions, type ImageOptions } from './options.js';
-import { OrdinaryLayers, type OrdinaryLayerStore } from './ordinary-layers.js';
+import type { LayerStore } from './layers.js';
+import { fullNames, imageOptions, type ImageOptions } from './options.js';
+import { OrdinaryLayers } from './ordinary-layers.js';
+import { OverlaybdLayers } from './overlaybd-layers.js';
 import { pushToNames } from './push.js';
-import { exportLocal, exportTar } from './rootfs.js';
+import { exportLocal, exportTar, rootfsOptions } from './rootfs.js';
+import { epochOf } from './timestamps.js';
 
-export type { BuildOutput, PlatformResult } from './content.js';
+export type { Attestation, AttestationSubject, BuildOutput, PlatformResult } from './content.js';
 export type { EarlyPush } from './early-push.js';
-export type { OrdinaryLayerStore, StoredChangeset } from './ordinary-layers.js';
+export type { LayerStore, StoredChangeset } from './layers.js';
+export { imagePurl } from './purl.js';
 
 export interface ExportRequest {
 	readonly type: 'image' | 'oci' | 'docker' | 'local' | 'tar';
@@ -31,7 +36,7 @@ export interface ExporterOptions {
 	readonly snapshots: SnapshotManager;
 	readonly registry: RegistryClient;
 	readonly isInsecure: (domain: string) => boolean;
-	readonly store: OrdinaryLayerStore & ImageStore;
+	readonly store: LayerStore & ImageStore;
 }
 
 /** Names of images that were built, with what they consist of; the store implements it. */
@@ -55,64 +60,87 @@ export function exportName({ type }: ExportRequest): string {
 
 /** Checks a request before anything is built. Throws an error that names the attribute. */
 export function validateExport({ type, attributes, destination }: ExportRequest): void {
-	if (type === 'image') {
-		const options = imageOptions(type, attributes);
-		if (options.push && options.names.length === 0) throw new Error('tag is needed when pushing to registry');
-		return;
-	}
-	if (destination === undefined) throw new Error(`dest is required for ${type} exporter`);
-	if (type === 'oci' || type === 'docker') imageOptions(type, attributes);
+	if (type !== 'image' && destination === undefined) throw new Error(`dest is required for ${type} exporter`);
+	if (type === 'local' || type === 'tar') return void rootfsOptions(attributes);
+	const options = imageOptions(type, attributes);
+	if (options.push && options.names.length === 0 && options.danglingPrefix === '') throw new Error('tag is needed when pushing to registry');
+	if (type !== 'image') fullNames(options.names.filter((name) => name !== '*'));
 }
 
 export class Exporter {
 	readonly #ordinary: OrdinaryLayers;
+	readonly #overlaybd: OverlaybdLayers;
 
 	constructor(private readonly options: ExporterOptions) {
 		this.#ordinary = new OrdinaryLayers(options.snapshots, options.store);
+		this.#overlaybd = new OverlaybdLayers(options.snapshots, options.store);
 	}
 
-	/** Uploads layers before the export itself; undefined for an export that pushes no block layers. */
+	/** Uploads layers before the export itself; undefined for an export that pushes no block layers as they are. */
 	earlyPush({ type, attributes }: ExportRequest, signal: AbortSignal): EarlyPush | undefined {
 		if (type !== 'image') return undefined;
 		const options = imageOptions(type, attributes);
-		if (!options.push || options.compression !== 'overlaybd') return undefined;
+		if (!options.push || options.compression !== 'overlaybd' || options.rewriteTimestamp || options.names.includes('*')) return undefined;
 		const { registry, isInsecure, store } = this.options;
 		return new EarlyPush(options, { registry, isInsecure, blobPath: (digest, size) => store.blobPath(digest, size), signal });
 	}
 
+	/** Exports a result. The answer is BuildKit's exporter response. */
 	async run(request: ExportRequest, output: BuildOutput, context: ExportContext): Promise<ExportMetadata> {
 		const { type, attributes, destination = '' } = request;
 		if (type === 'tar' || type === 'local') {
-			const rootfs = { ...context, snapshots: this.options.snapshots, temporaryPath: this.options.store.temporaryPath };
-			await (type === 'tar' ? exportTar(output, destination, rootfs) : exportLocal(output, destination, rootfs));
+			const rootfs = { ...context, snapshots: this.options.snapshots, temporaryPath: () => this.options.store.temporaryPath() };
+			const options = rootfsOptions(attributes);
+			await (type === 'tar' ? exportTar(output, destination, options, rootfs) : exportLocal(output, destination, options, rootfs));
 			return {};
 		}
 		if (type === 'docker' && output.multiPlatform) throw new Error('docker exporter does not currently support exporting manifest lists');
 		const options = imageOptions(type, attributes);
-		const image = await commitImage(output, options, { blobPath: (digest, size) => this.options.store.blobPath(digest, size), ordinary: this.#ordinary }, context);
-		if (type === 'image') await this.#keep(image, options, context);
-		else await this.#write(image, type, options, destination, context);
-		return about(image, options);
+		for (const note of options.notes) context.reporter.log(2, Buffer.from(`${note}\n`));
+		const given = options.names.flatMap((name) => (name === '*' ? output.imageName?.split(',') ?? [] : [name]));
+		const image = await commitImage(output, options, given, { ordinary: this.#ordinary, overlaybd: this.#overlaybd }, context);
+		if (type === 'image') return this.#keep(image, given, options, context);
+		return this.#write(image, output, type, { ...options, names: fullNames(given) }, destination, context);
 	}
 
-	async #keep(image: CommittedImage, options: ImageOptions, context: ExportContext): Promise<void> {
-		for (const name of options.names) await step(context, `naming to ${name}`, () => this.options.store.keepImage(name, image));
-		if (options.push) await pushToNames(image, options, { ...context, ...this.options });
+	/** The image in the store by its names, and pushed where that was asked for. */
+	async #keep(image: CommittedImage, given: readonly string[], options: ImageOptions, context: ExportContext): Promise<ExportMetadata> {
+		const { digest } = image.root;
+		const dangling = options.danglingPrefix !== '' && (!options.danglingEmptyOnly || given.length === 0) ? [`${options.danglingPrefix}@${digest}`] : [];
+		const names = [...given, ...dangling];
+		const isCanonical = options.nameCanonical && given.length > 0;
+		for (const name of names) {
+			const [full = name] = fullNames([name]);
+			await step(context, `naming to ${full}`, async () => {
+				await this.options.store.keepImage(full, image);
+				if (isCanonical && !name.includes('@')) await this.options.store.keepImage(`${full}@${digest}`, image);
+			});
+		}
+		if (options.push) await pushToNames(image, fullNames(names), options, { ...context, ...this.options });
+		return metadata(image, image.root, names);
 	}
 
-	async #write(image: CommittedImage, type: 'oci' | 'docker', options: ImageOptions, destination: string | ExportReceiver, context: ExportContext): Promise<void> {
+	async #write(image: CommittedImage, output: BuildOutput, type: 'oci' | 'docker', options: ImageOptions, destination: string | ExportReceiver, context: ExportContext): Promise<ExportMetadata> {
+		const [first] = output.platforms;
+		const epoch = first && epochOf(options.epoch, first);
+		const created = new Date(epoch === undefined ? Date.now() : epoch * 1000).toISOString().replace(/\.\d+Z$/, 'Z');
+		const root = { ...image.root, annotations: { 'org.opencontainers.image.created': created, ...image.root.annotations } };
 		const archive = {
 			names: options.names,
 			docker: type === 'docker',
-			created: new Date().toISOString().replace(/\.\d+Z$/, 'Z'),
+			root,
 			openRemote: (source: { repository: string; insecure: boolean }, descriptor: CommittedImage['root'], signal: AbortSignal) => (
 				Promise.resolve(this.options.registry.repository(source.repository, { insecure: source.insecure }).openBlob(descriptor, { signal }))
 			),
 			signal: context.signal,
 		};
-		if (!options.tar) return step(context, 'copying files', () => this.#writeLayout(image, destination, archive));
-		const target = typeof destination === 'string' ? await openTarget(destination) : await destination.openFile(about(image, options), context.signal);
-		await step(context, 'sending tarball', () => writeArchive(image, target, archive));
+		const about = metadata(image, root, options.names);
+		if (!options.tar) await step(context, 'copying files', () => this.#writeLayout(image, destination, archive));
+		else {
+			const target = typeof destination === 'string' ? await openTarget(destination) : await destination.openFile(about, context.signal);
+			await step(context, 'sending tarball', () => writeArchive(image, target, archive));
+		}
+		return about;
 	}
 
 	/** For a receiver the layout is made here first. */
@@ -135,11 +163,11 @@ async function openTarget(destination: string): Promise<Writable> {
 	return stream;
 }
 
-function about(image: CommittedImage, options: ImageOptions): ExportMetadata {
+function metadata(image: CommittedImage, root: CommittedImage['root'], names: readonly string[]): ExportMetadata {
 	return {
-		'containerimage.digest': image.root.digest,
+		'containerimage.digest': root.digest,
 		...(image.configDigest !== undefined && { 'containerimage.config.digest': image.configDigest }),
-		'containerimage.descriptor': Buffer.from(JSON.stringify(image.root)).toString('base64'),
-		...(options.names.length > 0 && { 'image.name': options.names.join(',') }),
+		'containerimage.descriptor': Buffer.from(encodeJson(descriptorJson(root))).toString('base64'),
+		...(names.length > 0 && { 'image.name': names.join(',') }),
 	};
 }

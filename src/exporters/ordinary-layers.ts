@@ -1,69 +1,61 @@
 // Ordinary OCI layers of a snapshot: for each overlaybd layer a tar of what changed against the chain below
 // it, with whiteouts. A layer that was converted from an ordinary one gives that one again.
-import { layerCompression, layerType, type Descriptor } from '../image/index.js';
+import { convertLayerType, isNonDistributable, layerCompression, layerType, type Descriptor } from '../image/index.js';
 import { writeChangeset } from '../native/files.js';
 import { sealedLayers, snapshotOf, type LayerOrigin, type SealedLayer, type Snapshot, type SnapshotManager } from '../snapshot/index.js';
-import type { BlobOrigin, ExportContext, ImageBlob } from './content.js';
+import type { BlobOrigin, ExportContext } from './content.js';
+import type { ImageLayer, LayerStore, StoredChangeset } from './layers.js';
 import type { Compression, ImageOptions } from './options.js';
 
 type OrdinaryCompression = Exclude<Compression, 'overlaybd'>;
 
-/** A changeset that is in the store. */
-export interface StoredChangeset {
-	readonly digest: string;
-	readonly diffId: string;
-	readonly size: number;
+/** Which layers get their times clamped: those from `base` on, to `epoch` seconds. */
+export interface Rewrite {
+	readonly epoch: number;
+	readonly base: number;
 }
 
-export interface OrdinaryLayerStore {
-	/** A changeset made earlier for the same chain and compression, if it is still there. */
-	find(key: string): Promise<StoredChangeset | undefined>;
-	temporaryPath(): Promise<string>;
-	/** Moves a finished blob into the store and remembers it under `key`. */
-	keep(key: string, temporaryPath: string, changeset: StoredChangeset): Promise<void>;
-	blobPath(digest: string, size: number): Promise<string | undefined>;
-}
-
-export interface OrdinaryLayer {
-	readonly blob: ImageBlob;
-	readonly record: { readonly diffId: string; readonly createdAt?: string };
+export interface OrdinaryOptions extends Pick<ImageOptions, 'compression' | 'compressionLevel' | 'forceCompression' | 'ociMediaTypes' | 'preferNondistributable'> {
+	readonly rewrite: Rewrite | undefined;
 }
 
 export class OrdinaryLayers {
-	constructor(private readonly snapshots: SnapshotManager, private readonly store: OrdinaryLayerStore) {}
+	constructor(private readonly snapshots: SnapshotManager, private readonly store: LayerStore) {}
 
 	/** One ordinary layer for each layer of the snapshot, bottom first. */
-	async layersOf(snapshot: Snapshot, options: ImageOptions, context: ExportContext): Promise<OrdinaryLayer[]> {
+	async layersOf(snapshot: Snapshot, options: OrdinaryOptions, context: ExportContext): Promise<ImageLayer[]> {
 		const sealed = await sealedLayers(snapshot);
-		const layers: OrdinaryLayer[] = [];
+		const layers: ImageLayer[] = [];
 		for (const [i, layer] of sealed.entries()) {
-			const origin = layer.origin && (await this.#reuse(layer.origin, options));
-			layers.push(origin ? withTime(origin, layer) : withTime(await this.#changeset(snapshot, sealed, i, options, context), layer));
+			const epoch = options.rewrite && i >= options.rewrite.base ? options.rewrite.epoch : undefined;
+			const origin = layer.origin && epoch === undefined ? await this.#reuse(layer.origin, options) : undefined;
+			layers.push(withTime(origin ?? (await this.#changeset(snapshot, sealed, i, options, epoch, context)), layer));
 		}
 		return layers;
 	}
 
 	/** The layer this one was converted from, when its compression will do. */
-	async #reuse({ mediaType, digest, size, diffId, source }: LayerOrigin, options: ImageOptions): Promise<OrdinaryLayer | undefined> {
+	async #reuse({ mediaType, digest, size, diffId, source }: LayerOrigin, options: OrdinaryOptions): Promise<ImageLayer | undefined> {
 		const has = layerCompression(mediaType);
 		if (has === undefined || (options.forceCompression && has !== options.compression)) return undefined;
 		const path = await this.store.blobPath(digest, size);
 		const origin: BlobOrigin | undefined = path !== undefined ? { kind: 'file', path } : source && { kind: 'remote', source };
 		if (!origin) return undefined;
+		const keepsType = options.preferNondistributable && isNonDistributable(mediaType);
 		return {
 			blob: {
-				descriptor: { mediaType: layerType(has, options.ociMediaTypes), digest, size },
+				descriptor: { mediaType: keepsType ? convertLayerType(mediaType, options.ociMediaTypes) : layerType(has, options.ociMediaTypes), digest, size },
 				origin,
 			},
 			record: { diffId },
 		};
 	}
 
-	async #changeset(snapshot: Snapshot, sealed: readonly SealedLayer[], index: number, options: ImageOptions, context: ExportContext): Promise<OrdinaryLayer> {
+	async #changeset(snapshot: Snapshot, sealed: readonly SealedLayer[], index: number, options: OrdinaryOptions, epoch: number | undefined, context: ExportContext): Promise<ImageLayer> {
 		const compression = options.compression as OrdinaryCompression;
-		const key = [compression, options.compressionLevel ?? '', ...sealed.slice(0, index + 1).map((layer) => layer.digest)].join(' ');
+		const key = [compression, options.compressionLevel ?? '', ...(epoch === undefined ? [] : [`epoch=${epoch}`]), ...sealed.slice(0, index + 1).map((layer) => layer.digest)].join(' ');
 		const found = await this.store.find(key);
-		const changeset = found ?? (await this.#write(key, snapshot, index, options, context));
+		const changeset = found ?? (await this.#write(key, snapshot, index, options, epoch, context));
 		const path = await this.store.blobPath(changeset.digest, changeset.size);
 		if (path === undefined) throw new Error(`layer ${changeset.digest} is not in the store`);
 		const origin: BlobOrigin = { kind: 'file', path };
@@ -71,13 +63,13 @@ export class OrdinaryLayers {
 		return { blob: { descriptor, origin }, record: { diffId: changeset.diffId } };
 	}
 
-	async #write(key: string, snapshot: Snapshot, index: number, options: ImageOptions, context: ExportContext): Promise<StoredChangeset> {
+	async #write(key: string, snapshot: Snapshot, index: number, options: OrdinaryOptions, epoch: number | undefined, { signal }: ExportContext): Promise<StoredChangeset> {
 		const lower = snapshotOf(snapshot.layers.slice(0, index));
 		const upper = snapshotOf(snapshot.layers.slice(0, index + 1));
 		const out = await this.store.temporaryPath();
-		const below = await this.snapshots.view(lower, context.signal);
+		const below = await this.snapshots.view(lower, signal);
 		try {
-			const above = await this.snapshots.view(upper, context.signal);
+			const above = await this.snapshots.view(upper, signal);
 			try {
 				const changeset = await writeChangeset({
 					...(lower.layers.length > 0 && { lower: below.root }),
@@ -85,7 +77,8 @@ export class OrdinaryLayers {
 					out,
 					compression: options.compression as OrdinaryCompression,
 					...(options.compressionLevel !== undefined && { level: options.compressionLevel }),
-				}, { signal: context.signal });
+					...(epoch !== undefined && { sourceDateEpoch: epoch }),
+				}, { signal });
 				await this.store.keep(key, out, changeset);
 				return changeset;
 			} finally {
@@ -97,6 +90,6 @@ export class OrdinaryLayers {
 	}
 }
 
-function withTime(layer: OrdinaryLayer, { createdAt }: SealedLayer): OrdinaryLayer {
+function withTime(layer: ImageLayer, { createdAt }: SealedLayer): ImageLayer {
 	return createdAt === undefined ? layer : { ...layer, record: { ...layer.record, createdAt } };
 }

@@ -9,10 +9,10 @@ export interface PushContext extends ExportContext {
 	readonly isInsecure: (domain: string) => boolean;
 }
 
-/** Pushes under every name; throws `failed to push NAME: ...`. */
-export async function pushToNames(image: CommittedImage, options: ImageOptions, context: PushContext): Promise<void> {
-	if (options.names.length === 0) throw new Error('tag is needed when pushing to registry');
-	for (const name of options.names) {
+/** Pushes under every full name; throws `failed to push NAME: ...`. */
+export async function pushToNames(image: CommittedImage, names: readonly string[], options: ImageOptions, context: PushContext): Promise<void> {
+	if (names.length === 0) throw new Error('tag is needed when pushing to registry');
+	for (const name of names) {
 		try {
 			await pushTo(image, name, options, context);
 		} catch (error) {

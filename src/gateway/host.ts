@@ -19,6 +19,8 @@ export interface GatewayHost extends Pick<FrontendClient, 'resolveImageConfig' |
 	/** Entitlements the client granted: `network.host`, `security.insecure`. */
 	readonly allow: readonly string[];
 	readonly resolveSourceMeta: NonNullable<FrontendClient['resolveSourceMeta']>;
+	/** A frontend is about to answer. */
+	asked(request: { readonly frontend: string; readonly attributes: Readonly<Record<string, string>> }): void;
 	/** A definition, to be solved when it is wanted; undefined for an empty one (scratch). Throws `failed to load LLB: ...`. */
 	reference(definition: Definition): BuildReference | undefined;
 }

@@ -8,7 +8,7 @@ export type { GatewayHost } from './host.js';
 export { refsOf, type FrontendOutput, type ResultAttestation } from './output.js';
 export { BuildReference } from './reference.js';
 export { solve, type SolveRequest } from './solve.js';
-export { LLBBridgeDefinition } from './gen/gateway.js';
+export { AttestationKind, InTotoSubjectKind, LLBBridgeDefinition } from './gen/gateway.js';
 export { APICap } from './gen/caps.js';
 export { Policy } from './gen/sourcepolicy.js';
 export { BuildkitVersion, WorkerRecord } from './gen/worker.js';

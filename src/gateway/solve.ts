@@ -28,6 +28,7 @@ function answerTo(host: GatewayHost, request: SolveRequest): Promise<FrontendOut
 	const frontend = isOwnSource(request) ? 'dockerfile.v0' : request.frontend;
 	if (frontend === '') return { result: { ref: definition && host.reference(definition) }, metadata: new Map() };
 	if (definition && definition.def.length > 0) throw new Error('cannot solve with both Definition and Frontend specified');
+	host.asked({ frontend, attributes: request.opts });
 	switch (frontend) {
 		case 'dockerfile.v0': return solveDockerfile(host, request);
 		case 'gateway.v0': return solveInContainer(host, request);

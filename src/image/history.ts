@@ -1,5 +1,6 @@
 // Bringing a config's history in line with the layers an image really has, by BuildKit's rules.
 import type { History, ImageConfig } from './config.js';
+import { goTime } from './json.js';
 
 /** A layer as the exporter knows it. */
 export interface LayerRecord {
@@ -69,4 +70,25 @@ function firstTimeAfterGap(history: readonly History[]): string | undefined {
 	const gap = history.findIndex((entry) => entry.created === undefined);
 	const after = gap === -1 ? undefined : history.slice(gap).find((entry) => entry.created !== undefined);
 	return (after ?? history.findLast((entry) => entry.created !== undefined))?.created;
+}
+
+/** Times after `epoch` become it. Entries the base image has too keep theirs. */
+export function clampTimes(config: ImageConfig, epoch: Date, base?: ImageConfig): ImageConfig {
+	const { created, history = [] } = config;
+	const known = base?.history ?? [];
+	const diverged = history.findIndex((entry, i) => !isSame(entry, known[i]));
+	const own = diverged < 0 ? history.length : diverged;
+	return {
+		...config,
+		...(created !== undefined && { created: clamped(created, epoch) }),
+		history: history.map((entry, i) => (i < own ? entry : { ...entry, created: entry.created === undefined ? goTime(epoch) : clamped(entry.created, epoch) })),
+	};
+}
+
+function clamped(time: string, epoch: Date): string {
+	return Date.parse(time) > epoch.getTime() ? goTime(epoch) : time;
+}
+
+function isSame(entry: History, other: History | undefined): boolean {
+	return other !== undefined && (['created', 'created_by', 'author', 'comment'] as const).every((key) => (entry[key] ?? '') === (other[key] ?? '')) && (entry.empty_layer ?? false) === (other.empty_layer ?? false);
 }

@@ -34,7 +34,8 @@ export function opFor(vertex: Vertex, worker: Worker, load: LoadDefinition): Op<
 	}
 }
 
-function platformOf(vertex: Vertex, worker: Worker): Worker['platform'] {
+/** The platform an operation is for: this host's where it names none. */
+export function platformOf(vertex: Vertex, worker: Worker): Worker['platform'] {
 	const { platform } = vertex.op;
 	if (!platform) return worker.platform;
 	return { os: platform.OS, architecture: platform.Architecture, ...(platform.Variant !== '' && { variant: platform.Variant }) };

@@ -18,7 +18,8 @@ export interface SourceContext {
 /** What a build took from outside, as provenance names it. */
 export type Material =
 	| { readonly kind: 'image'; readonly reference: string; readonly digest: string; readonly platform: Platform; readonly local: boolean }
-	| { readonly kind: 'git'; readonly url: string; readonly commit: string }
+	/** `secrets` and `ssh`: ids of what it may have been lent. */
+	| { readonly kind: 'git'; readonly url: string; readonly commit: string; readonly secrets: readonly string[]; readonly ssh: readonly string[] }
 	| { readonly kind: 'http'; readonly url: string; readonly digest: string }
 	| { readonly kind: 'local'; readonly name: string };
 

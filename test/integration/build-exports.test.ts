@@ -5,7 +5,7 @@ import { mkdtemp, readFile, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import anyTest, { type TestFn } from 'ava';
-import { digestOf, getConfig, getManifest, type Descriptor, type Manifest } from './helpers/base-images.js';
+import { digestOf, getConfig, getManifest, nodeArchitecture, type Descriptor, type Manifest } from './helpers/base-images.js';
 import { nothingLeft, ownStore, setUpBuilds, type BuildContext } from './helpers/build-fixture.js';
 import { build, makeContext, runObd, type TestStore } from './helpers/obd.js';
 import { downloadLayers, listTree, readTar, unpackLayers, withRootfs } from './helpers/rootfs.js';
@@ -199,9 +199,9 @@ test.serial('--metadata-file and --iidfile say what was built', async (t) => {
 	t.is(stdout, `${manifest.config.digest}\n`);
 	t.deepEqual(JSON.parse(await readFile(`${out}/metadata.json`, 'utf8')), {
 		'containerimage.config.digest': manifest.config.digest,
-		'containerimage.descriptor': { mediaType: manifest.mediaType, digest, size: bytes.length },
+		'containerimage.descriptor': { mediaType: manifest.mediaType, digest, size: bytes.length, platform: { architecture: nodeArchitecture(), os: 'linux' } },
 		'containerimage.digest': digest,
-		'image.name': `${host}/described:latest`,
+		'image.name': `${host}/described`,
 	});
 	t.deepEqual((await readdir(out)).sort(), ['iid', 'metadata.json']);
 

@@ -173,7 +173,8 @@ const failures: readonly (readonly [string[], string | RegExp])[] = [
 	[['--platform', 'linux/', context], /invalid/],
 	[['--no-cache', '--no-cache-filter', 'a', context], '--no-cache and --no-cache-filter cannot currently be used together'],
 	[['--cache-to', 'type=inline', context], /^--cache-to is not supported/],
-	[['--sbom=true', context], /^--sbom: attestations are not supported/],
+	[['--sbom=true', context], /^attestation type "sbom" is not supported/],
+	[['--attest', 'mode=max', context], 'attestation type not specified'],
 	[['--build-context', 'x', context], 'failed to build: invalid context value: x, expected key=value'],
 	[['--build-context', 'x=/no/such', context], 'failed to build: failed to get build context x: stat /no/such: no such file or directory'],
 	[['--build-context', 'x y=.', context], /^failed to build: invalid context name x y: /],
@@ -231,15 +232,32 @@ test('calls', (t) => {
 	t.deepEqual(callResult({ ...lint, name: 'targets', format: 'json' }, { 'result.json': '{"a":1}', 'result.txt': 'x' }), { text: '{"a":1}\n', exitCode: 0 });
 });
 
+test('attestations', async (t) => {
+	const attributes = async (...args: string[]): Promise<Readonly<Record<string, string>>> => (await prepare([...args, context])).request.frontendAttributes;
+	t.like(await attributes('--provenance=true'), { 'attest:provenance': '' });
+	t.like(await attributes('--provenance', 'mode=max,builder-id=x'), { 'attest:provenance': 'mode=max,builder-id=x' });
+	t.like(await attributes('--attest', 'type=provenance,mode=min', '--attest', 'type=provenance,mode=max'), { 'attest:provenance': 'mode=max' });
+	t.false('attest:provenance' in await attributes('--attest', 'type=provenance,mode=max', '--provenance=false'));
+});
+
 test('metadata', async (t) => {
 	const file = path.join(context, 'metadata.json');
 	const base64 = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64');
 	const metadata = { 'image.name': 'a', 'containerimage.digest': 'sha256:m', 'containerimage.descriptor': base64({ size: 1 }), 'result.json': '{"x":[]}', list: base64([{ a: 1 }]), number: base64(5) };
-	await writeMetadataFile(file, metadata);
+	await writeMetadataFile(file, metadata, 'min');
 	t.is(await readFile(file, 'utf8'), JSON.stringify({
 		'containerimage.descriptor': { size: 1 }, 'containerimage.digest': 'sha256:m', 'image.name': 'a', list: [{ a: 1 }], number: base64(5), 'result.json': { x: [] },
 	}, null, 2));
 	t.is(imageId(metadata), 'sha256:m');
 	t.is(imageId({ ...metadata, 'containerimage.config.digest': 'sha256:c' }), 'sha256:c');
-	await t.throwsAsync(writeMetadataFile(path.join(context, 'no/such/dir/file'), {}), { code: 'ENOENT' });
+	const predicate = { buildDefinition: { buildType: 't', internalParameters: { buildConfig: {}, builderPlatform: 'p' } }, runDetails: { builder: { id: '' }, metadata: {} } };
+	const provenance = { 'buildx.build.provenance': base64(predicate) };
+	const written = async (mode: string): Promise<unknown> => {
+		await writeMetadataFile(file, provenance, mode);
+		return JSON.parse(await readFile(file, 'utf8')) as unknown;
+	};
+	t.deepEqual(await written('max'), { 'buildx.build.provenance': predicate });
+	t.deepEqual(await written('min'), { 'buildx.build.provenance': { buildDefinition: { buildType: 't', internalParameters: { builderPlatform: 'p' } }, runDetails: { builder: { id: '' } } } });
+	t.deepEqual(await written('disabled'), {});
+	await t.throwsAsync(writeMetadataFile(path.join(context, 'no/such/dir/file'), {}, 'min'), { code: 'ENOENT' });
 });

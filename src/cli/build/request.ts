@@ -4,6 +4,7 @@ import type { BuildRequest } from '../../builder/index.js';
 import { csvFields } from '../../../frontend/text/csv.js';
 import { parseBytes } from '../../../frontend/text/size.js';
 import { defaultPlatform, formatPlatformAll, normalizePlatform, parsePlatform } from '../../image/index.js';
+import { attestAttributes } from './attest.js';
 import { callAttributes, parseCall, type Call } from './call.js';
 import { allowed, extraHosts, networkMode, ulimits } from './container-options.js';
 import { parseBool, type ParsedFlags } from './flag-set.js';
@@ -68,10 +69,6 @@ function refuseUnsupported(flags: ParsedFlags): void {
 	for (const name of ['cache-from', 'cache-to']) {
 		if (flags.list(name).some((value) => value !== '')) throw new Error(`--${name} is not supported by obd: its cache is the store (--root)`);
 	}
-	for (const name of ['provenance', 'sbom']) {
-		if (flags.has(name) && parseBool(flags.string(name)) !== false) throw new Error(`--${name}: attestations are not supported by obd`);
-	}
-	if (flags.list('attest').some((value) => !value.split(',').includes('disabled=true'))) throw new Error('--attest: attestations are not supported by obd');
 }
 
 function frontendAttributes(flags: ParsedFlags, env: Environment, call: Call | undefined): Readonly<Record<string, string>> {
@@ -81,7 +78,8 @@ function frontendAttributes(flags: ParsedFlags, env: Environment, call: Call | u
 	if (buildArgs['BUILDKIT_SYNTAX'] !== undefined) throw new Error('BUILDKIT_SYNTAX: other frontends than the built-in Dockerfile one are not supported by obd');
 	if (flags.bool('no-cache') && flags.list('no-cache-filter').length > 0) throw new Error('--no-cache and --no-cache-filter cannot currently be used together');
 
-	const attributes: Record<string, string> = callAttributes(call);
+	const attestations = { attest: flags.list('attest'), provenance: flags.string('provenance'), sbom: flags.string('sbom') };
+	const attributes: Record<string, string> = { ...callAttributes(call), ...attestAttributes(attestations) };
 	for (const [name, value] of Object.entries(buildArgs)) attributes[`build-arg:${name}`] = value;
 	for (const [name, value] of Object.entries(keyValues(flags.list('label'), () => ''))) attributes[`label:${name}`] = value;
 	const optional = {

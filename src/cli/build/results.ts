@@ -4,6 +4,8 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { rename, rm, writeFile } from 'node:fs/promises';
 
+const provenanceKey = 'buildx.build.provenance';
+
 type Metadata = Readonly<Record<string, string>>;
 
 /** The image id: the digest of the config where there is one, else of the manifest. '' without an image. */
@@ -11,10 +13,24 @@ export function imageId(metadata: Metadata): string {
 	return metadata['containerimage.config.digest'] ?? metadata['containerimage.digest'] ?? '';
 }
 
-/** Written beside its place and moved, so that no reader sees half of it. */
-export async function writeMetadataFile(file: string, metadata: Metadata): Promise<void> {
-	const decoded = Object.fromEntries(Object.keys(metadata).sort().map((key) => [key, decode(key, metadata[key] ?? '')]));
+/** `provenance`: how much of it is written: `min` (default), `max` or `disabled`. Written beside its place and moved, so that no reader sees half of it. */
+export async function writeMetadataFile(file: string, metadata: Metadata, provenance: string): Promise<void> {
+	const keys = Object.keys(metadata).filter((key) => provenance !== 'disabled' || !key.startsWith(provenanceKey)).sort();
+	const decoded = Object.fromEntries(keys.map((key) => {
+		const value = decode(key, metadata[key] ?? '');
+		return [key, key.startsWith(provenanceKey) && provenance !== 'max' ? shortened(value) : value];
+	}));
 	await writeAtomically(file, JSON.stringify(decoded, null, 2));
+}
+
+/** Provenance without its details: neither the build's steps nor its times. */
+function shortened(predicate: unknown): unknown {
+	const { buildConfig: _config, metadata: _metadata, ...rest } = predicate as Record<string, unknown>;
+	const { buildDefinition, runDetails } = rest as Partial<Record<string, Record<string, unknown>>>;
+	if (!buildDefinition || !runDetails) return rest;
+	const { buildConfig: _steps, ...internalParameters } = (buildDefinition['internalParameters'] ?? {}) as Record<string, unknown>;
+	const { metadata: _times, ...details } = runDetails;
+	return { ...rest, buildDefinition: { ...buildDefinition, internalParameters }, runDetails: details };
 }
 
 /** Values that hold a JSON object or a list of objects, most of them in base64, appear as such. */

@@ -34,9 +34,9 @@ export class GitSource implements Source {
 
 	async identity(context: SourceContext): Promise<SourceIdentity> {
 		const { ref, commit, tagged } = await this.#resolve(context);
-		const { remote, ref: given } = this.#id;
+		const { remote, ref: given, authHeaderSecret, authTokenSecret, sshSocket } = this.#id;
 		const url = redactCredentials(remote) + (given === '' ? '' : `#${given}`);
-		return { key: `git ${checkoutKey(this.#id, tagged ?? commit, ref)}`, material: { kind: 'git', url, commit } };
+		return { key: `git ${checkoutKey(this.#id, tagged ?? commit, ref)}`, material: { kind: 'git', url, commit, secrets: [authHeaderSecret, authTokenSecret].filter((id) => id !== ''), ssh: sshSocket === '' ? [] : [sshSocket] } };
 	}
 
 	async fetch(context: SourceContext): Promise<SourceContent> {

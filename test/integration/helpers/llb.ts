@@ -43,7 +43,7 @@ export async function solveDefinition(store: TestStore, definition: Definition, 
 				const platform = { os: 'linux', architecture: 'amd64' };
 				const reporter = new VertexReporter({ digest: 'export', name: 'export', inputs: [] });
 				const config = { os: 'linux', architecture: 'amd64', rootfs: { type: 'layers', diff_ids: [] } };
-				await builder.exporter.run({ type: 'local', attributes: {}, destination: directory }, { platforms: [{ platform, snapshot, config }], multiPlatform: false }, { signal, reporter });
+				await builder.exporter.run({ type: 'local', attributes: {}, destination: directory }, { platforms: [{ id: 'linux/amd64', platform, snapshot, config }], multiPlatform: false }, { signal, reporter });
 			}
 			return { directory, ran: [...ran].filter(([, done]) => done).map(([name]) => name) };
 		} finally {

@@ -37,10 +37,14 @@ bool OpeningBlob::try_read(void* buf, size_t count, uint64_t offset, Misses& mis
 bool OpeningBlob::distrust(uint64_t offset, size_t count, Misses& misses) {
   if (finished_.load(std::memory_order_acquire)) return blob_->distrust(offset, count, misses);
   if (++doubts_ > kMaxDoubts) return false;
+  start_over();
+  return true;
+}
+
+void OpeningBlob::start_over() {
   pieces_.clear();
   again_ = true;
-  missing_.push_back({size() - std::min(kTail, size()), size()});
-  return true;
+  missing_ = {{size() - std::min(kTail, size()), size()}};
 }
 
 void OpeningBlob::begin(FetchManager& fetches) {

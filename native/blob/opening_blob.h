@@ -22,6 +22,8 @@ class OpeningBlob : public Blob {
 
   // Takes what another process has kept, or the blob's last bytes from the registry.
   void begin(FetchManager& fetches);
+  // Forgets everything, to fetch it again from another place.
+  void start_over();
   // Fetches what was missing since the last call. Throws FetchError.
   void fetch_missing(FetchManager& fetches);
   // From now on the blob is read, and its cache entry knows what opening it needs.

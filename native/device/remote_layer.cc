@@ -39,9 +39,17 @@ uint64_t offset_of(const Blob& blob) {
 }
 
 std::shared_ptr<SealedLayer> try_rounds(FetchManager& fetches, const std::shared_ptr<OpeningBlob>& opening) {
+  bool again = false;
   for (int round = 0; round < kOpenRounds; ++round) {
     Misses none;
-    if (std::shared_ptr<SealedLayer> layer = SealedLayer::try_open_from_tail(opening, none)) return layer;
+    try {
+      if (std::shared_ptr<SealedLayer> layer = SealedLayer::try_open_from_tail(opening, none)) return layer;
+    } catch (const FormatError&) {
+      // Not everything that is read here has a checksum: what came once may have been damaged on the way.
+      if (again) throw;
+      again = true;
+      opening->start_over();
+    }
     opening->fetch_missing(fetches);
   }
   throw std::runtime_error(opening->name() + ": its index takes too many requests to read");

@@ -41,6 +41,17 @@ export interface BuilderOptions {
 	readonly dns?: DnsConfig;
 	/** Steps that run at once; by default as many as there are processors, and four at least. */
 	readonly parallelism?: number;
+	readonly lazy?: LazyReadOptions;
+}
+
+/** How layers that stay in a registry are read. */
+export interface LazyReadOptions {
+	/** Milliseconds without a byte from a registry after which a read is an I/O error. */
+	readonly fetchTimeout?: number;
+	/** Bytes that fetched blocks may take on disk, those in use excepted. */
+	readonly blockCacheSize?: number;
+	/** Read them whole, and compare them with their digests, before a step works on them. */
+	readonly verify?: boolean;
 }
 
 export class Builder {
@@ -71,6 +82,8 @@ export class Builder {
 			store: stores.layers,
 			mountDir: this.#mountDir,
 			virtualSize,
+			traces: stores.traces,
+			verify: options.lazy?.verify ?? false,
 		});
 		this.resolver = new ImageResolver({ registry: this.#registry, cache: stores.documents, isInsecure });
 		const images = { resolver: this.resolver, registry: this.#registry, snapshots: this.#snapshots, converted: stores.converted };
@@ -125,7 +138,7 @@ export class Builder {
 			const output = await solve(build, { frontend: 'dockerfile.v0', opts: attributes, inputs: new Map(), evaluate: false });
 			if (attributes['requestid'] !== undefined) return { metadata: textOf(output.metadata), fetched: {} };
 			const metadata = await build.export(output);
-			return { metadata: { ...metadata, ...await build.provenance() }, fetched: await this.fetched() };
+			return { metadata: { ...metadata, ...await build.provenance(), ...await this.fetchedMetadata() }, fetched: await this.fetched() };
 		});
 	}
 
@@ -237,13 +250,29 @@ export class Builder {
 		return this.#deviceServer ? (await this.#deviceServer).fetched() : {};
 	}
 
-	async #startServer({ root, hosts = {} }: BuilderOptions, instanceDir: string): Promise<DeviceServer> {
+	/** The same with each layer's size and share, as an exporter response has it; nothing when no layer is lazy. */
+	async fetchedMetadata(): Promise<Readonly<Record<string, string>>> {
+		const layers = this.#snapshots.remoteLayers;
+		if (layers.size === 0) return {};
+		const fetched = await this.fetched();
+		const report = [...layers].map(([digest, size]) => {
+			const bytes = fetched[digest] ?? 0;
+			return [digest, { fetched: bytes, size, share: size === 0 ? 0 : Math.round((bytes / size) * 10_000) / 10_000 }];
+		});
+		return { 'obd.fetched': Buffer.from(JSON.stringify(Object.fromEntries(report))).toString('base64') };
+	}
+
+	async #startServer({ root, hosts = {}, lazy }: BuilderOptions, instanceDir: string): Promise<DeviceServer> {
 		const { startDeviceServer } = await import('../device/index.js');
 		// On hosts whose mounts are shared, every other mount namespace would get a copy of ours and keep it busy.
 		await mount(this.#mountDir, this.#mountDir, '', 'bind');
 		this.#isPrivate = true;
 		await makePrivate(this.#mountDir);
-		const server = await startDeviceServer({ root, instanceDir, hosts });
+		const server = await startDeviceServer({
+			root, instanceDir, hosts,
+			...(lazy?.fetchTimeout !== undefined && { fetchTimeout: lazy.fetchTimeout }),
+			...(lazy?.blockCacheSize !== undefined && { blockCacheSize: lazy.blockCacheSize }),
+		});
 		server.onError((fault) => { this.#fault ??= fault; });
 		return server;
 	}

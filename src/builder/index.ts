@@ -1,7 +1,7 @@
 // The builder: one build from request to result, with everything it needs wired together: frontend, solver,
 // ops on snapshots, exporters, store, device server. Used by cli/ and control/; nothing points back to it.
 export { Build, type BuildOptions } from './build.js';
-export { Builder, type BuilderOptions } from './builder.js';
+export { Builder, type BuilderOptions, type LazyReadOptions } from './builder.js';
 export { convertImage, mountImage, openImage, runImage, type OpenedImage, type RunOptions } from './image-access.js';
 export { downloadLayers, type DownloadOptions } from './layer-download.js';
 export type { BuildRequest, BuildResult, ExportRequest, SecretRequest } from './request.js';

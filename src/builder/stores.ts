@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { blobRef, type Protection, type Records, type Store } from '../store/index.js';
 import type { ExporterOptions, StoredChangeset } from '../exporters/index.js';
 import type { ContentCache } from '../registry/index.js';
-import type { LayerStore, SealedLayer } from '../snapshot/index.js';
+import type { LayerStore, SealedLayer, TraceStore } from '../snapshot/index.js';
 import type { BlobImport, ConvertedLayers, Download, Downloads } from '../sources/index.js';
 
 type ExportStore = ExporterOptions['store'];
@@ -14,11 +14,18 @@ export interface StoredImage {
 	readonly root: CommittedImage['root'];
 }
 
+/** What a step read of remote layers: each run's layer is a place in `digests`. */
+interface StoredTrace {
+	readonly digests: readonly string[];
+	readonly runs: readonly (readonly [digest: number, first: number, count: number])[];
+}
+
 export class Stores {
 	readonly layers: LayerStore;
 	readonly converted: ConvertedLayers;
 	readonly exports: ExportStore;
 	readonly downloads: Downloads;
+	readonly traces: TraceStore;
 	readonly blobs: BlobImport;
 	/** Manifests and configs that were read from registries. */
 	readonly documents: ContentCache;
@@ -28,10 +35,21 @@ export class Stores {
 		const changesets = store.records<StoredChangeset>('changesets');
 		const images = store.records<StoredImage>('images');
 		const downloads = store.records<Download>('downloads');
+		const traces = store.records<StoredTrace>('traces');
 		const blobPath = (digest: string, size: number): Promise<string | undefined> => this.#blobPath(digest, size);
 		const temporaryPath = (): Promise<string> => store.blobs.temporaryPath();
 		const adopt = async (file: string, digest: string, size: number): Promise<void> => {
 			await store.blobs.adopt(file, { digest, size }, lease);
+		};
+		this.traces = {
+			get: (key) => {
+				const found = traces.get(key)?.value;
+				return found?.runs.map(([digest, first, count]) => ({ digest: found.digests[digest] ?? '', first, count }));
+			},
+			put: async (key, runs) => {
+				const digests = [...new Set(runs.map(({ digest }) => digest))];
+				await traces.put(key, { digests, runs: runs.map(({ digest, first, count }) => [digests.indexOf(digest), first, count]) });
+			},
 		};
 		this.layers = { blobPath, temporaryPath, adopt };
 		this.converted = {

@@ -14,6 +14,7 @@ import { helpText, usageHint } from './build/help.js';
 import { isLoad } from './build/outputs.js';
 import { prepareRequest, type PreparedRequest } from './build/request.js';
 import { imageId, loadIntoDocker, writeMetadataFile } from './build/results.js';
+import { lazyReadOptions } from './build/lazy.js';
 import { registryHosts } from './config-file.js';
 import { watchSignals, type Interruption } from './build/signals.js';
 
@@ -70,9 +71,10 @@ interface Watching {
 }
 
 async function build(flags: ParsedFlags, { request }: PreparedRequest, { progress, stderr, signal }: Watching): Promise<BuildResult> {
-	const { Builder } = await import('../builder/index.js');
 	try {
-		const builder = await Builder.open({ root: flags.string('root'), insecureRegistries: request.insecureRegistries, hosts: await registryHosts(flags.string('config')) });
+		const lazy = lazyReadOptions(flags);
+		const { Builder } = await import('../builder/index.js');
+		const builder = await Builder.open({ root: flags.string('root'), insecureRegistries: request.insecureRegistries, hosts: await registryHosts(flags.string('config')), lazy });
 		const close = (): Promise<void> => builder.close(signal.aborted ? interruptedPatienceMs : undefined);
 		const result = await builder.build(request, signal, (status) => { progress.update(status); }).catch(async (error: unknown) => {
 			await close().catch((leftover: Error) => { stderr.write(`WARNING: ${leftover.message}\n`); });

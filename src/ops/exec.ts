@@ -5,7 +5,7 @@ import { MountType, NetMode, SecurityMode, defaultPath, pb } from '../llb/index.
 import type { BuildSession } from '../session/index.js';
 import type { CacheMap, InputKey, Op, OpContext, Result } from '../solver/index.js';
 import { contentKey } from './content.js';
-import { reportingFetches } from './fetch-report.js';
+import { watchingDisks } from './fetch-report.js';
 import { PreparedMounts } from './mounts.js';
 import { StepLog } from './step-log.js';
 import type { Worker } from './worker.js';
@@ -37,13 +37,17 @@ export class ExecOp implements Op<BuildSession> {
 	}
 
 	cacheMap(): Promise<CacheMap> {
-		const { os, architecture, variant } = this.platform;
-		const sum = createHash('sha256').update('obd.exec.v1').update(pb.ExecOp.encode(keyed(this.op)).finish());
-		sum.update(JSON.stringify([os, architecture, variant ?? '']));
 		return Promise.resolve({
-			digest: `sha256:${sum.digest('hex')}`,
+			digest: this.#digest(),
 			inputs: Array.from({ length: this.inputCount }, (_, i) => this.#inputKey(i)),
 		});
+	}
+
+	/** Of what is done, whatever it is done on. */
+	#digest(): string {
+		const { os, architecture, variant } = this.platform;
+		const sum = createHash('sha256').update('obd.exec.v1').update(pb.ExecOp.encode(keyed(this.op)).finish());
+		return `sha256:${sum.update(JSON.stringify([os, architecture, variant ?? ''])).digest('hex')}`;
 	}
 
 	/** A read-only or thrown-away bind counts by its content; what becomes an output counts as a whole. */
@@ -58,11 +62,11 @@ export class ExecOp implements Op<BuildSession> {
 	async run(context: OpContext<BuildSession>, inputs: readonly Result[]): Promise<readonly Result[]> {
 		const { meta } = this.op;
 		if (!meta) throw new Error('exec without a process');
-		const prepared = new PreparedMounts(this.worker, inputs, context);
+		const prepared = new PreparedMounts(this.worker, inputs, context, this.#digest());
 		const log = new StepLog(context.reporter);
 		try {
 			await prepared.prepare(this.op.mounts, meta.cwd);
-			await reportingFetches(prepared.root.mount, context.reporter, async () => this.worker.runtime.run({
+			await watchingDisks(prepared.root.mount, prepared.otherDisks, context, async (signal) => this.worker.runtime.run({
 				rootfs: prepared.root.mount.root,
 				readonlyRootfs: prepared.root.readonly,
 				args: meta.args,
@@ -78,7 +82,7 @@ export class ExecOp implements Op<BuildSession> {
 				cgroupParent: meta.cgroupParent,
 				removeMountStubsRecursive: meta.removeMountStubsRecursive,
 				validExitCodes: meta.validExitCodes,
-				signal: context.signal,
+				signal,
 				onOutput: (stream, data) => { log.write(stream, data); },
 			}));
 			return await prepared.commit();

@@ -6,7 +6,7 @@ import type { BuildSession } from '../session/index.js';
 import { scratch, type ReadMount, type Snapshot, type WritableMount } from '../snapshot/index.js';
 import type { CacheMap, Op, OpContext, Result } from '../solver/index.js';
 import { contentKey } from './content.js';
-import { reportingFetches } from './fetch-report.js';
+import { watchingDisks } from './fetch-report.js';
 import { resolveOwner } from './owner.js';
 import { asOpResult, SnapshotResult } from './result.js';
 import { toSnapshot } from './to-snapshot.js';
@@ -99,7 +99,7 @@ class FileOpExecution {
 			const mount = await this.#writable(action.input);
 			this.#open.set(ref, mount);
 			const step = await this.#native(action, mount);
-			await reportingFetches(mount, this.context.reporter, () => runFileActions(mount.root, [step], { signal: this.context.signal }));
+			await watchingDisks(mount, [...this.#views.values()], this.context, (signal) => runFileActions(mount.root, [step], { signal }));
 			if (action.output >= 0) outputs[action.output] = new SnapshotResult(await this.#commit(ref));
 		}
 		return outputs;
@@ -111,6 +111,11 @@ class FileOpExecution {
 		await Promise.all([...this.#open.values()].map((mount) => mount.abort()));
 	}
 
+	/** What is done, for the trace of reads. */
+	#step(): string {
+		return createHash('sha256').update(pb.FileOp.encode({ actions: [...this.actions] }).finish()).digest('hex');
+	}
+
 	/** A mount standing at `ref`: the open one of the action before when nobody else needs it, else a new one. */
 	async #writable(ref: number): Promise<WritableMount> {
 		const open = this.#open.get(ref);
@@ -118,7 +123,7 @@ class FileOpExecution {
 			this.#open.delete(ref);
 			return open;
 		}
-		return this.worker.snapshots.writable(await this.#snapshot(ref), this.context.signal);
+		return this.worker.snapshots.writable(await this.#snapshot(ref), this.context.signal, this.#step());
 	}
 
 	async #snapshot(ref: number): Promise<Snapshot> {

@@ -10,6 +10,7 @@ import { scratch, sealedLayers, type Snapshot, type WritableMount } from '../sna
 import type { OpContext, Result } from '../solver/index.js';
 import { CacheMount } from './cache-mount.js';
 import { withTree } from './content.js';
+import type { Watched } from './fetch-report.js';
 import { resolveInRoot } from './resolve-path.js';
 import { asOpResult, SnapshotResult } from './result.js';
 import { toSnapshot } from './to-snapshot.js';
@@ -35,11 +36,15 @@ export class PreparedMounts {
 	#root: RootMount | undefined;
 	readonly #outputs: OutputMount[] = [];
 	readonly #release: Release[] = [];
+	/** Disks beside the root's. */
+	readonly otherDisks: Watched[] = [];
 
+	/** `step`: what is done, for its trace of reads. */
 	constructor(
 		private readonly worker: Worker,
 		private readonly inputs: readonly Result[],
 		private readonly context: Pick<OpContext<BuildSession>, 'signal' | 'session' | 'key'>,
+		private readonly step?: string,
 	) {}
 
 	get root(): RootMount {
@@ -104,7 +109,7 @@ export class PreparedMounts {
 
 	async #addRoot(mount: pb.Mount): Promise<void> {
 		// Even a read-only root gets a writable mount: runc makes its mount points there.
-		const writable = await this.#writable(await this.#snapshotOf(mount));
+		const writable = await this.#writable(await this.#snapshotOf(mount), this.step);
 		if (mount.output !== -1) this.#outputs.push({ output: mount.output, source: writable });
 		this.#root = { mount: writable, readonly: mount.readonly };
 	}
@@ -115,14 +120,15 @@ export class PreparedMounts {
 		if (mount.output !== -1 && mount.readonly) this.#outputs.push({ output: mount.output, source: await this.#snapshotOf(mount) });
 		const bind = (root: string): Promise<void> => this.#bind(root, mount.selector, destination, mount.readonly);
 		if (mount.output !== -1 && !mount.readonly) {
-			const writable = await this.#writable(await this.#snapshotOf(mount));
+			const writable = await this.#otherWritable(await this.#snapshotOf(mount));
 			this.#outputs.push({ output: mount.output, source: writable });
 			return bind(writable.root);
 		}
 		if (result?.kind === 'directory') return bind(await this.#materialize(result.tree));
-		if (!mount.readonly || !result) return bind((await this.#writable(result?.snapshot ?? scratch)).root);
+		if (!mount.readonly || !result) return bind((await this.#otherWritable(result?.snapshot ?? scratch)).root);
 		const view = await this.worker.snapshots.view(result.snapshot, this.context.signal);
 		this.#release.push(view.release);
+		this.otherDisks.push(view);
 		return bind(view.root);
 	}
 
@@ -131,8 +137,14 @@ export class PreparedMounts {
 		this.mounts.push({ destination, source, type: 'bind', options: ['rbind', readonly ? 'ro' : 'rw'] });
 	}
 
-	async #writable(parent: Snapshot): Promise<WritableMount> {
-		const mount = await this.worker.snapshots.writable(parent, this.context.signal);
+	async #otherWritable(parent: Snapshot): Promise<WritableMount> {
+		const mount = await this.#writable(parent);
+		this.otherDisks.push(mount);
+		return mount;
+	}
+
+	async #writable(parent: Snapshot, step?: string): Promise<WritableMount> {
+		const mount = await this.worker.snapshots.writable(parent, this.context.signal, step);
 		this.#release.push(mount.abort);
 		return mount;
 	}

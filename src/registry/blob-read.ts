@@ -4,8 +4,9 @@ import { Verifier, type Descriptor } from '../image/index.js';
 import type { Endpoint } from './endpoint.js';
 import { asked, isRegistryError, RegistryError } from './errors.js';
 import { refusal } from './refusal.js';
+import { Patience } from './patience.js';
 import { bytesToSkip, rangeHeader } from './ranges.js';
-import { Backoff, retrying, type RetryPolicy } from './retry.js';
+import { Backoff, type RetryPolicy } from './retry.js';
 import { discardBody, networkError, type HttpResponse } from './transport.js';
 import type { ProgressCallback } from './repository.js';
 
@@ -18,11 +19,13 @@ export interface BlobReader {
 	readonly signal?: AbortSignal;
 	/** Mirrors first. */
 	readonly endpoints: readonly Endpoint[];
-	open(endpoint: Endpoint, digest: string, headers: OutgoingHttpHeaders): Promise<HttpResponse>;
+	open(endpoint: Endpoint, digest: string, headers: OutgoingHttpHeaders, signal?: AbortSignal): Promise<HttpResponse>;
 }
 
 /** A connection that delivered this much since it last broke has earned itself new retries. */
 const progressWorthRetrying = 1024 * 1024;
+/** The same for a part of one. */
+const partWorthRetrying = 16 * 1024;
 /** Milliseconds a storage location is used again before the registry is asked anew. */
 const redirectLifetime = 60_000;
 const maxRedirectEntries = 1024;
@@ -110,6 +113,8 @@ export interface RangeOptions {
 	readonly originFirst?: boolean;
 	/** A server that ignores ranges is a `RangesIgnoredError`, and not read up to the end of the part. */
 	readonly onlyRanges?: boolean;
+	/** Milliseconds a request may go on with next to nothing coming before it is made anew. */
+	readonly stallTimeout?: number;
 	/** Called once the answer to a request has begun to come. */
 	readonly onFirstByte?: () => void;
 	/** Bytes that have just come. */
@@ -129,7 +134,22 @@ export async function readRange(reader: BlobReader, blob: BlobName, offset: numb
 	if (length === 0) return Buffer.alloc(0);
 	const result = Buffer.allocUnsafe(length);
 	let filled = 0;
-	return retrying(reader.retry, reader.signal, async () => {
+	let backoff = new Backoff(reader.retry, reader.signal);
+	for (;;) {
+		const before = filled;
+		const patience = options.stallTimeout === undefined ? undefined : new Patience(options.stallTimeout, reader.signal);
+		try {
+			return await attempt(patience === undefined ? reader : { ...reader, signal: patience.signal }, patience);
+		} catch (caught) {
+			const error = patience?.isOver === true && reader.signal?.aborted !== true ? stalledError(reader, blob, caught) : caught;
+			if (filled - before >= partWorthRetrying) backoff = new Backoff(reader.retry, reader.signal);
+			await backoff.wait(error);
+		} finally {
+			patience?.end();
+		}
+	}
+
+	async function attempt(reader: BlobReader, patience: Patience | undefined): Promise<Buffer> {
 		const response = await openAnywhere(reader, blob, offset + filled, length - filled, options.originFirst);
 		if (options.onlyRanges === true && response.status === 200 && length !== blob.size) {
 			response.body.destroy();
@@ -141,12 +161,13 @@ export async function readRange(reader: BlobReader, blob: BlobName, offset: numb
 			result.set(used, filled);
 			filled += used.length;
 			options.onProgress?.(used.length);
+			patience?.add(used.length);
 			// A right answer is read to its end, so that its connection is used again; one with everything is not.
 			if (filled === length && response.status === 200) return result;
 		}
 		if (filled === length) return result;
 		throw cutError(response, offset + filled, offset + length);
-	});
+	}
 }
 
 /** An answer with the blob from `offset` on, of the first host that has it. */
@@ -169,7 +190,7 @@ async function openAnywhere(reader: BlobReader, blob: BlobName, offset: number, 
 async function openOn(reader: BlobReader, endpoint: Endpoint, blob: BlobName, offset: number, length?: number): Promise<HttpResponse> {
 	const whole = offset === 0 && (length === undefined || length === blob.size);
 	const headers = { 'accept-encoding': 'identity', ...(!whole && { range: rangeHeader(offset, length) }) };
-	const response = await openDirect(reader, endpoint, blob.digest, headers) ?? await reader.open(endpoint, blob.digest, headers);
+	const response = await openDirect(reader, endpoint, blob.digest, headers) ?? await reader.open(endpoint, blob.digest, headers, reader.signal);
 	if (response.status === 404) {
 		await discardBody(response);
 		throw new RegistryError(`${reader.name}@${blob.digest}: not found`, { ...asked(response.method, response.url), kind: 'not-found', status: 404 });
@@ -223,6 +244,13 @@ function contentEnd(response: HttpResponse, size: number | undefined): number {
 
 function isConnectionError(error: unknown): boolean {
 	return error instanceof Error && 'code' in error && !isRegistryError(error);
+}
+
+function stalledError(reader: BlobReader, { digest }: BlobName, cause: unknown): RegistryError {
+	if (isRegistryError(cause)) return new RegistryError(`${cause.message}: too little came in time`, { ...cause.details, retryable: true, cause });
+	return new RegistryError(`${reader.name}@${digest}: too little came in time`, {
+		kind: 'network', registry: reader.endpoints.at(-1)?.host ?? '', method: 'GET', path: '', retryable: true, cause,
+	});
 }
 
 function cutError(response: HttpResponse, position: number, end: number): RegistryError {

@@ -20,8 +20,6 @@ export interface RegistryOptions {
 	readonly userAgent?: string;
 	/** Names proxies and certificates (HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, ...); this process' own by default. */
 	readonly environment?: ProxyEnvironment;
-	/** Milliseconds without a byte after which a connection is given up; a minute by default. */
-	readonly idleTimeout?: number;
 }
 
 export interface RepositoryOptions {
@@ -39,7 +37,7 @@ export class RegistryClient {
 	readonly #userAgent: string;
 
 	constructor(options: RegistryOptions = {}) {
-		this.#transport = new Transport(options.environment, options.idleTimeout);
+		this.#transport = new Transport(options.environment);
 		this.#hosts = options.hosts ?? {};
 		this.#credentials = options.credentials ?? dockerCredentials();
 		this.#retry = { ...defaultRetryPolicy, ...options.retry };

@@ -54,7 +54,7 @@ export class LazyReader {
 	constructor({ timeout = defaultFetchTimeout, spoolDirectory = '/tmp', ...options }: LazyOptions = {}) {
 		this.#timeout = timeout;
 		this.#spools = new SpooledBlobs(spoolDirectory);
-		this.#client = new RegistryClient({ retry: lazyRetryPolicy, idleTimeout: Math.max(timeout / 4, 1), ...options });
+		this.#client = new RegistryClient({ retry: lazyRetryPolicy, ...options });
 	}
 
 	/**
@@ -82,7 +82,7 @@ export class LazyReader {
 		const spooled = this.#spools.get(repository, digest);
 		if (spooled) return spooled.read(offset, length, patience);
 		try {
-			const parts = { signal: patience.signal, onProgress: (bytes: number) => { patience.add(bytes); }, originFirst: again, onlyRanges: true };
+			const parts = { signal: patience.signal, onProgress: (bytes: number) => { patience.add(bytes); }, originFirst: again, onlyRanges: true, stallTimeout: this.#timeout / 4 };
 			return await this.#hedged((attempt) => repository.readRange({ digest, size: blobSize }, offset, length, { ...parts, ...attempt }), patience.signal);
 		} catch (error) {
 			if (!(error instanceof RangesIgnoredError)) throw error;

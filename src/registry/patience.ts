@@ -11,9 +11,10 @@ export class Patience {
 	#timer: NodeJS.Timeout;
 	#bytes = 0;
 
-	constructor(private readonly timeout: number, outer: AbortSignal) {
+	/** `timeout`: milliseconds. */
+	constructor(private readonly timeout: number, outer?: AbortSignal) {
 		allowManyListeners(outer);
-		this.signal = AbortSignal.any([outer, this.#limit.signal]);
+		this.signal = outer === undefined ? this.#limit.signal : AbortSignal.any([outer, this.#limit.signal]);
 		this.#timer = this.#start();
 	}
 
@@ -28,6 +29,11 @@ export class Patience {
 		this.#bytes = 0;
 		clearTimeout(this.#timer);
 		this.#timer = this.#start();
+	}
+
+	/** Whether the time has run out. */
+	get isOver(): boolean {
+		return this.#limit.signal.aborted;
 	}
 
 	end(): void {

@@ -199,7 +199,7 @@ export class Repository {
 	#reader(signal: AbortSignal | undefined): BlobReader {
 		return {
 			name: this.name, retry: this.retry, redirects: this.#redirects, resting: this.#resting, ...(signal && { signal }),
-			open: (endpoint, digest, headers) => endpoint.exchange(this.#request(endpoint, 'GET', ['blobs', digest], headers, signal)),
+			open: (endpoint, digest, headers, signal) => endpoint.exchange(this.#request(endpoint, 'GET', ['blobs', digest], headers, signal)),
 			endpoints: this.endpoints,
 		};
 	}

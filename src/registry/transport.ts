@@ -53,8 +53,7 @@ const unknownAuthority = new Set(['UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_GET_IS
 export class Transport {
 	readonly #agents: Agents;
 
-	/** `idleTimeout`: milliseconds, of requests that name none. */
-	constructor(environment: ProxyEnvironment = process.env, private readonly idleTimeout = defaultIdleTimeout) {
+	constructor(environment: ProxyEnvironment = process.env) {
 		this.#agents = new Agents(environment);
 	}
 

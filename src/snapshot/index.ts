@@ -1,5 +1,7 @@
 // Snapshots: chains of overlaybd layers, mounted on demand. Knows how a step gets a mounted file system
 // to work on and how what it wrote becomes a sealed layer; knows nothing of images or build graphs.
 // The only user of the device room.
+export type { RemoteLayer } from './live-mount.js';
+export type { TraceStore } from './traces.js';
 export { scratch, sealedLayers, snapshotOf, type Layer, type LayerOrigin, type SealedLayer, type Snapshot } from './layer.js';
 export { SnapshotManager, type LayerStore, type ReadMount, type SnapshotOptions, type WritableMount } from './manager.js';

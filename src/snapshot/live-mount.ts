@@ -1,8 +1,9 @@
 // One device with one mount: attached once, written by one step at a time, sealed live between steps.
 import { mkdir, rmdir } from 'node:fs/promises';
-import { buildMountOptions, makeFileSystem, type Device, type DeviceServer, type FrozenLayer } from '../device/index.js';
+import { buildMountOptions, makeFileSystem, type Device, type DeviceError, type DeviceServer, type FrozenLayer } from '../device/index.js';
 import { freeze, mount, syncfs, thaw, umountIfMounted } from '../native/system.js';
 import type { Snapshot } from './layer.js';
+import { maxTracedRuns, traceKey, type TraceStore } from './traces.js';
 
 export interface LiveMountOptions {
 	readonly snapshot: Snapshot;
@@ -11,6 +12,18 @@ export interface LiveMountOptions {
 	readonly root: string;
 	/** Bytes of a new disk, for a snapshot without layers. */
 	readonly virtualSize: number;
+	/** Reads layers of a registry whole first. */
+	readonly verify: boolean;
+	readonly traces: TraceStore;
+	/** What will be done on it, for its trace. */
+	readonly step?: string;
+}
+
+/** A layer whose blocks come from a registry. */
+export interface RemoteLayer {
+	readonly digest: string;
+	/** Bytes of the blob. */
+	readonly size: number;
 }
 
 export class LiveMount {
@@ -19,32 +32,86 @@ export class LiveMount {
 	#taken = false;
 	#closing: Promise<void> | undefined;
 	#lastUsed = performance.now();
+	/** Of the step under way, when it is traced. */
+	#traceKey: string | undefined;
+	#fault: DeviceError | undefined;
+	readonly #faultListeners = new Set<(error: Error) => void>();
+	readonly #stopListening: () => void;
 
 	private constructor(
+		server: DeviceServer,
 		private readonly device: Device,
 		readonly root: string,
 		readonly writable: boolean,
 		snapshot: Snapshot,
-		/** Whether blocks of it may have to be fetched from a registry. */
-		readonly isLazy: boolean,
+		/** Blocks of these may have to be fetched. */
+		readonly remoteLayers: readonly RemoteLayer[],
+		private readonly traces: TraceStore,
 	) {
 		this.#snapshot = snapshot;
+		this.#stopListening = server.onError((error) => { this.#failed(error); });
 	}
 
 	static async attach(server: DeviceServer, options: LiveMountOptions): Promise<LiveMount> {
-		const { snapshot, writable, root } = options;
+		const { snapshot, writable, root, verify } = options;
 		const lowers = await Promise.all(snapshot.layers.map((layer) => layer.lower()));
-		const device = await server.attach({ lowers, writable, ...(lowers.length === 0 && { virtualSize: options.virtualSize }) });
+		const device = await server.attach({ lowers, writable, ...(verify && { verify }), ...(lowers.length === 0 && { virtualSize: options.virtualSize }) });
+		const remotes = lowers.flatMap((lower) => (lower.kind === 'remote' ? [{ digest: lower.digest, size: lower.size }] : []));
+		const live = new LiveMount(server, device, root, writable, snapshot, remotes, options.traces);
 		try {
+			// What mounting reads is a part of the trace.
+			await live.beginStep(options.step);
 			if (lowers.length === 0) await makeFileSystem(device.path);
 			await mkdir(root, { recursive: true });
 			await mount(device.path, root, 'ext4', buildMountOptions(writable));
 		} catch (error) {
+			live.#stopListening();
 			await device.detach();
 			await rmdir(root).catch(() => undefined);
-			throw error;
+			throw live.fault ?? error;
 		}
-		return new LiveMount(device, root, writable, snapshot, lowers.some((lower) => lower.kind === 'remote'));
+		return live;
+	}
+
+	/** Whether blocks of it may have to be fetched from a registry. */
+	get isLazy(): boolean {
+		return this.remoteLayers.length > 0;
+	}
+
+	/** A read or write of the disk that failed: what was seen of its files since may be wrong. */
+	get fault(): Error | undefined {
+		return this.#fault && new Error(`${this.#fault.path}: ${this.#fault.operation} failed: ${this.#fault.message}`);
+	}
+
+	/** Calls `listener` when the disk fails, or has failed, until the returned function is called. */
+	onFault(listener: (error: Error) => void): () => void {
+		if (this.fault) listener(this.fault);
+		this.#faultListeners.add(listener);
+		return () => void this.#faultListeners.delete(listener);
+	}
+
+	#failed(error: DeviceError): void {
+		if (error.path !== this.device.path) return;
+		this.#fault ??= error;
+		for (const listener of this.#faultListeners) listener(this.fault as Error);
+	}
+
+	/** Fetches what this step read the last time, and notes what it reads this time. */
+	async beginStep(step: string | undefined): Promise<void> {
+		this.#traceKey = undefined;
+		if (!this.isLazy || step === undefined) return;
+		this.#traceKey = traceKey(step, this.remoteLayers.map(({ digest }) => digest), this.#snapshot.layers.length);
+		const known = this.traces.get(this.#traceKey);
+		if (known) await this.device.prefetch(known);
+		await this.device.takeTrace();
+	}
+
+	/** Keeps what the step has read. */
+	async #endStep(): Promise<void> {
+		if (this.#traceKey === undefined) return;
+		const runs = await this.device.takeTrace();
+		if (runs.length > 0 && runs.length <= maxTracedRuns) await this.traces.put(this.#traceKey, runs);
+		this.#traceKey = undefined;
 	}
 
 	/** The snapshot whose content the mount shows while no step writes. */
@@ -65,10 +132,9 @@ export class LiveMount {
 		return this.#lastUsed;
 	}
 
-	/** Bytes fetched from registries for its layers so far. */
-	async fetched(): Promise<number> {
-		const { fetched } = await this.device.stats();
-		return Object.values(fetched).reduce((sum, bytes) => sum + bytes, 0);
+	/** Bytes fetched from registries for its layers so far, by digest. */
+	async fetched(): Promise<Readonly<Record<string, number>>> {
+		return (await this.device.stats()).fetched;
 	}
 
 	/** A step starts to write. */
@@ -98,6 +164,8 @@ export class LiveMount {
 	 * RCU grace period (33 ms measured on 6.18, against 1 ms for the syncs), is kept for when it is not.
 	 */
 	async seal(): Promise<FrozenLayer> {
+		if (this.fault) throw this.fault;
+		await this.#endStep();
 		await syncfs(this.root);
 		const { writes } = await this.device.stats();
 		await syncfs(this.root);
@@ -120,6 +188,7 @@ export class LiveMount {
 	}
 
 	async #close(): Promise<void> {
+		this.#stopListening();
 		await umountIfMounted(this.root); // a device server that ends by itself takes its mounts with it
 		await rmdir(this.root).catch(() => undefined);
 		await this.device.detach();

@@ -4,8 +4,9 @@
 import { mkdir, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { DeviceServer, FrozenLayer } from '../device/index.js';
-import { LiveMount } from './live-mount.js';
+import { LiveMount, type RemoteLayer } from './live-mount.js';
 import { sealedLayers, type Layer, type SealedLayer, type Snapshot, snapshotOf } from './layer.js';
+import type { TraceStore } from './traces.js';
 
 /** Where sealed blobs live; the store implements it. */
 export interface LayerStore {
@@ -25,15 +26,20 @@ export interface SnapshotOptions {
 	readonly mountDir: string;
 	/** Bytes of a new disk. */
 	readonly virtualSize: number;
+	readonly traces: TraceStore;
+	/** Reads layers of a registry whole, and compares them with their digests, before anything is done on them. */
+	readonly verify: boolean;
 }
 
 /** A snapshot mounted for reading and writing, for one step. */
 export interface WritableMount {
 	readonly root: string;
-	/** Whether blocks of it may have to be fetched from a registry. */
-	readonly isLazy: boolean;
-	/** Bytes fetched from registries for this mount's layers so far. */
-	fetched(): Promise<number>;
+	/** Layers whose blocks may have to be fetched from a registry. */
+	readonly remoteLayers: readonly RemoteLayer[];
+	/** Bytes fetched from registries for this mount's layers so far, by digest. */
+	fetched(): Promise<Readonly<Record<string, number>>>;
+	/** Calls `listener` when a read or write of the disk fails, until the returned function is called. */
+	onFault(listener: (error: Error) => void): () => void;
 	/** Seals what the step wrote as one layer on top of its parent, and ends the mount. `uuid`: 8-4-4-4-12 hex. */
 	commit(uuid: string): Promise<Snapshot>;
 	/** Throws away what the step wrote, and ends the mount. Does nothing after `commit`. */
@@ -43,6 +49,7 @@ export interface WritableMount {
 /** A snapshot mounted for reading. */
 export interface ReadMount {
 	readonly root: string;
+	onFault(listener: (error: Error) => void): () => void;
 	release(): Promise<void>;
 }
 
@@ -52,6 +59,7 @@ const maxIdleMounts = 8;
 export class SnapshotManager {
 	readonly #mounts = new Set<LiveMount>();
 	readonly #frozen = new Set<FrozenLayer>();
+	readonly #remoteLayers = new Map<string, number>();
 	#mountCount = 0;
 	#closed = false;
 
@@ -78,15 +86,19 @@ export class SnapshotManager {
 		return snapshotOf(layers.map((layer) => this.layer(layer)));
 	}
 
-	/** Mounts `parent` for a step that writes. */
-	async writable(parent: Snapshot, signal: AbortSignal): Promise<WritableMount> {
-		const mount = this.#takeIdle((live) => live.writable && live.snapshot.id === parent.id) ?? (await this.#attach(parent, true, signal));
+	/** Mounts `parent` for a step that writes. `step`: what it does, as far as its reads go (traces.ts). */
+	async writable(parent: Snapshot, signal: AbortSignal, step?: string): Promise<WritableMount> {
+		const idle = this.#takeIdle((live) => live.writable && live.fault === undefined && live.snapshot.id === parent.id);
+		idle?.take();
+		await idle?.beginStep(step);
+		const mount = idle ?? (await this.#attach(parent, true, signal, step));
 		mount.take();
 		let ended = false;
 		return {
 			root: mount.root,
-			isLazy: mount.isLazy,
+			remoteLayers: mount.remoteLayers,
 			fetched: () => mount.fetched(),
+			onFault: (listener) => mount.onFault(listener),
 			commit: (uuid) => {
 				ended = true;
 				return this.#commit(mount, parent, uuid);
@@ -101,12 +113,13 @@ export class SnapshotManager {
 	/** Mounts `snapshot` for reading; several readers share one mount. */
 	async view(snapshot: Snapshot, signal: AbortSignal): Promise<ReadMount> {
 		if (snapshot.layers.length === 0) return this.#emptyView();
-		const shared = [...this.#mounts].find((live) => live.snapshot.id === snapshot.id && live.readable);
+		const shared = [...this.#mounts].find((live) => live.snapshot.id === snapshot.id && live.readable && live.fault === undefined);
 		const mount = shared ?? (await this.#attach(snapshot, false, signal));
 		mount.addReader();
 		let released = false;
 		return {
 			root: mount.root,
+			onFault: (listener) => mount.onFault(listener),
 			release: async () => {
 				if (released) return;
 				released = true;
@@ -136,6 +149,11 @@ export class SnapshotManager {
 		await Promise.all([...this.#mounts].filter((mount) => mount.idle).map((mount) => this.#discard(mount)));
 	}
 
+	/** Bytes of the layers that were attached from registries, by digest. */
+	get remoteLayers(): ReadonlyMap<string, number> {
+		return this.#remoteLayers;
+	}
+
 	/** Unmounts and detaches everything, sealed layers excepted: they are in the store. */
 	async close(): Promise<void> {
 		this.#closed = true;
@@ -152,11 +170,14 @@ export class SnapshotManager {
 		return [...this.#mounts].find((live) => live.idle && wanted(live));
 	}
 
-	async #attach(snapshot: Snapshot, writable: boolean, signal: AbortSignal): Promise<LiveMount> {
+	async #attach(snapshot: Snapshot, writable: boolean, signal: AbortSignal, step?: string): Promise<LiveMount> {
 		signal.throwIfAborted();
 		const server = await this.options.deviceServer();
 		const root = path.join(this.options.mountDir, String(this.#mountCount++));
-		const mount = await LiveMount.attach(server, { snapshot, writable, root, virtualSize: this.options.virtualSize });
+		const mount = await LiveMount.attach(server, {
+			snapshot, writable, root, virtualSize: this.options.virtualSize, traces: this.options.traces, verify: this.options.verify, ...(step !== undefined && { step }),
+		});
+		for (const { digest, size } of mount.remoteLayers) this.#remoteLayers.set(digest, size);
 		if (this.#closed || signal.aborted) {
 			await mount.close();
 			signal.throwIfAborted();
@@ -207,6 +228,6 @@ export class SnapshotManager {
 	async #emptyView(): Promise<ReadMount> {
 		const root = path.join(this.options.mountDir, String(this.#mountCount++));
 		await mkdir(root);
-		return { root, release: () => rmdir(root) };
+		return { root, onFault: () => () => undefined, release: () => rmdir(root) };
 	}
 }

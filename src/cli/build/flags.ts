@@ -44,7 +44,10 @@ export const buildFlags: readonly Flag[] = [
 ];
 
 export const obdFlags: readonly Flag[] = [
+	{ name: 'block-cache-size', kind: 'string', type: 'bytes', default: '4g', help: 'Limit of fetched blocks of lazy base images on disk, those in use excepted' },
 	{ name: 'config', kind: 'string', default: defaultConfigFile, help: 'buildkitd.toml with registry mirrors and certificates' },
+	{ name: 'fetch-timeout', kind: 'string', type: 'duration', default: '60s', help: 'Time without data from a registry after which a read of a lazy base image fails' },
 	{ name: 'insecure-registry', kind: 'list', help: 'Registry that may be spoken to over plain http or without a valid certificate (format: "host[:port]")' },
 	{ name: 'root', kind: 'string', default: defaultRoot, help: 'Directory of layers, cache and state' },
+	{ name: 'verify', kind: 'bool', help: 'Read lazy base images whole, and compare them with their digests, before building on them' },
 ];

@@ -20,7 +20,10 @@ export interface FaultProxy {
 	fault: Fault;
 	/** Changes a passed-on answer's head before it goes out. */
 	rewrite: (headers: http.IncomingHttpHeaders, request: IncomingMessage) => http.IncomingHttpHeaders;
+	/** Closes every connection, and refuses new ones. */
 	stop(): Promise<void>;
+	/** Takes connections again, at the same address. */
+	listen(): Promise<void>;
 }
 
 /** Starts a proxy in front of `upstream` (`host:port`); without one, every request must be answered by the fault. */
@@ -35,8 +38,10 @@ export async function startFaultProxy(upstream?: string): Promise<FaultProxy> {
 		else passOn(upstream, request, response, (headers) => proxy.rewrite(headers, request));
 	});
 	await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+	const { port } = server.address() as AddressInfo;
 	return Object.assign(proxy, {
-		host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+		host: `127.0.0.1:${port}`,
+		listen: () => new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve)),
 		stop: () => new Promise<void>((resolve) => {
 			server.close(() => resolve());
 			server.closeAllConnections();

@@ -72,7 +72,7 @@ export class Transport {
 	}
 
 	async #sendOn(route: Route, request: HttpRequest): Promise<HttpResponse> {
-		const idleTimeout = request.idleTimeout ?? this.idleTimeout;
+		const idleTimeout = request.idleTimeout ?? defaultIdleTimeout;
 		if (route.http2 === undefined || request.body !== undefined) return sendOnce({ ...request, idleTimeout }, route);
 		try {
 			const session = await untilAborted(route.http2(idleTimeout), request.signal);

@@ -30,7 +30,7 @@ const test = anyTest as TestFn<Context>;
 /** Milliseconds, for a minute in real life. */
 const fetchTimeout = 3000;
 /** Tests that mostly wait, at a time. */
-const together = 4;
+const together = 8;
 
 const verifyJob = (directory: string): string[] => ['--name=verify', `--directory=${directory}`, '--filename=data', '--size=6M', '--bs=64k', '--verify=crc32c', '--verify_fatal=1', '--verify_state_save=0', '--ioengine=psync', '--output-format=terse'];
 

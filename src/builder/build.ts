@@ -2,6 +2,7 @@
 // frontend is (the built-in one, a client, a container) is not its business.
 import { randomUUID } from 'node:crypto';
 import { FrontendError, type FrontendClient, type ImageMeta, type SourceMeta, type Warning } from '../../frontend/index.js';
+import { cacheExport, cacheExportName, cacheImport, encodeConfig, exportCache, type CacheEntry, type CacheExport, type CacheRequest } from '../cache/index.js';
 import { exportName, validateExport, type BuildOutput, type EarlyPush, type ExportRequest } from '../exporters/index.js';
 import { BuildReference, type FrontendOutput, type GatewayHost, type WorkerRecord } from '../gateway/index.js';
 import { platformToPb, type Definition, type SourceOp } from '../llb/index.js';
@@ -10,6 +11,7 @@ import type { BuildSession } from '../session/index.js';
 import { VertexError, VertexReporter, isCanceled, type Job, type Result, type SolveStatus, type SolverEdge, type StatusSink } from '../solver/index.js';
 import type { Builder } from './builder.js';
 import { solverGraph, type SolverGraph } from './graph.js';
+import { ForeignCache, cacheEntries } from './foreign-cache.js';
 import { definitionsOf, solveOutput } from './output.js';
 import { provenanceMetadata, provenanceOptions, withProvenance, type FrontendRequest, type ImageMaterial, type ProvenanceOptions } from './provenance/index.js';
 
@@ -26,6 +28,9 @@ export interface BuildOptions {
 	readonly onStatus: StatusSink;
 	/** The builder goes on after this build, and gets ready for the next one. */
 	readonly isOneOfMany?: boolean;
+	/** Caches to look into, and to write what was built to. */
+	readonly cacheImports?: readonly CacheRequest[];
+	readonly cacheExports?: readonly CacheRequest[];
 	/** `attest:TYPE` attributes: what attestations the result gets. */
 	readonly attests?: Readonly<Record<string, string>>;
 }
@@ -40,19 +45,25 @@ export class Build implements GatewayHost {
 	/** What the frontend has handed in and asked about. */
 	readonly #definitions = new Set<Definition>();
 	readonly #images: ImageMaterial[] = [];
+	readonly #cacheExports: readonly CacheExport[];
+	readonly #cacheImports = new Set<string>();
+	/** Vertices whose layers a definition's result has, bottom last, by definition. */
+	readonly #chains = new Map<Definition, readonly string[]>();
 	#request: FrontendRequest | undefined;
 	#solved: BuildOutput | undefined;
 
 	/** Throws for exports that cannot be. */
-	constructor(private readonly builder: Pick<Builder, 'worker' | 'solver' | 'exporter'>, private readonly options: BuildOptions) {
+	constructor(private readonly builder: Pick<Builder, 'worker' | 'solver' | 'exporter' | 'cacheAccess'>, private readonly options: BuildOptions) {
 		for (const one of options.exports) validateExport(one);
 		this.#provenance = provenanceOptions(options.attests ?? {});
+		this.#cacheExports = (options.cacheExports ?? []).map(cacheExport);
 		this.#job = builder.solver.job(options.session, (status) => {
 			options.onStatus(status);
 			this.#pushEarly(status);
 		});
 		this.#earlyPushes = options.exports.flatMap((one) => builder.exporter.earlyPush(one, options.signal) ?? []);
 		options.signal.addEventListener('abort', this.close, { once: true });
+		for (const request of options.cacheImports ?? []) this.#importCache(request);
 	}
 
 	get worker(): Worker {
@@ -88,6 +99,16 @@ export class Build implements GatewayHost {
 	/** The first frontend that was asked is the one provenance names. */
 	asked(request: FrontendRequest): void {
 		this.#request ??= request;
+		for (const entry of cacheImportsOf(request.attributes)) this.#importCache(entry);
+	}
+
+	#importCache(request: CacheRequest): void {
+		const source = cacheImport(request);
+		const id = JSON.stringify(source);
+		if (this.#cacheImports.has(id)) return;
+		this.#cacheImports.add(id);
+		const context = { ...this.builder.cacheAccess, session: this.session, signal: this.signal };
+		this.#job.addCache(new ForeignCache(source, this.worker.snapshots, context, (name, work) => this.shown(name, work)));
 	}
 
 	/** What a definition stands for, to be solved when it is wanted; undefined for scratch. Throws `failed to load LLB: ...`. */
@@ -97,6 +118,7 @@ export class Build implements GatewayHost {
 		const { result } = graph;
 		if (!result) return undefined;
 		this.#definitions.add(definition);
+		this.#chains.set(definition, graph.chain.map(({ vertex }) => vertex.digest));
 		return new BuildReference(definition, {
 			worker,
 			signal: this.signal,
@@ -152,11 +174,42 @@ export class Build implements GatewayHost {
 
 	/** Runs what has to run and writes it where the client wants it. Returns BuildKit's exporter response. */
 	async export(output: FrontendOutput): Promise<Record<string, string>> {
-		const solved = await this.#attested(output, await solveOutput(output));
+		const solved = await this.#attested(output, this.#withInlineCache(output, await solveOutput(output)));
 		this.#solved = solved;
 		await Promise.all(this.#earlyPushes.map((push) => push.settled()));
 		const all = await Promise.all(this.options.exports.map((request) => this.#exportOne(request, solved)));
-		return Object.assign({}, ...all) as Record<string, string>;
+		return Object.assign({}, ...all, await this.#exportCaches(output)) as Record<string, string>;
+	}
+
+	/** The result with the records of its own layers, for its config. */
+	#withInlineCache(output: FrontendOutput, solved: BuildOutput): BuildOutput {
+		if (!this.#cacheExports.some(({ type }) => type === 'inline')) return solved;
+		const definitions = definitionsOf(output);
+		return {
+			...solved,
+			platforms: solved.platforms.map((platform, i) => ({ ...platform, inlineCache: async () => encodeConfig(await this.#entriesOf([definitions[i]])).bytes })),
+		};
+	}
+
+	async #exportCaches(output: FrontendOutput): Promise<Record<string, string>> {
+		const response: Record<string, string> = {};
+		for (const target of this.#cacheExports.filter(({ type }) => type !== 'inline')) {
+			const written = this.shown(cacheExportName(target), async (reporter) => {
+				const preparing = reporter.status('preparing build cache for export');
+				const entries = target.mode === 'max' ? cacheEntries(await this.#job.finished()) : await this.#entriesOf(definitionsOf(output));
+				preparing.done();
+				const { blobs, ...access } = this.builder.cacheAccess;
+				return exportCache(target, entries, { ...access, blobPath: (digest, size) => blobs.blobPath(digest, size), session: this.session, reporter, signal: this.signal });
+			});
+			Object.assign(response, target.ignoreError ? await written.catch(() => ({})) : await written);
+		}
+		return response;
+	}
+
+	/** The steps whose layers these results have. */
+	async #entriesOf(definitions: readonly (Definition | undefined)[]): Promise<CacheEntry[]> {
+		const wanted = new Set(definitions.flatMap((definition) => (definition && this.#chains.get(definition)) ?? []));
+		return cacheEntries((await this.#job.finished()).filter(({ digest }) => wanted.has(digest)));
 	}
 
 	/** Provenance of what was exported, as clients show it: `buildx.build.provenance`, base64. */
@@ -217,3 +270,15 @@ function ownWorker({ platform }: Worker): WorkerRecord {
 }
 
 type ImageMetaPlatform = Parameters<FrontendClient['resolveImageConfig']>[1]['platform'];
+
+/** `cache-imports`, as clients give it to frontends: a JSON list. */
+function cacheImportsOf(attributes: Readonly<Record<string, string>>): CacheRequest[] {
+	const text = attributes['cache-imports'];
+	if (!text) return [];
+	const list: unknown = JSON.parse(text);
+	if (!Array.isArray(list)) throw new Error('failed to unmarshal cache-imports: not a list');
+	return list.map((entry: { readonly Type?: unknown; readonly Attrs?: Readonly<Record<string, string>> } | null) => {
+		if (typeof entry?.Type !== 'string') throw new Error('failed to unmarshal cache-imports: an entry without a Type');
+		return { type: entry.Type, attributes: entry.Attrs ?? {} };
+	});
+}

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createHash } from 'node:crypto';
 import type { DeviceError, DeviceServer } from '../device/index.js';
+import type { CacheImportContext } from '../cache/index.js';
 import { Exporter } from '../exporters/index.js';
 import { solve } from '../gateway/index.js';
 import { defaultPlatform } from '../image/index.js';
@@ -59,6 +60,8 @@ export class Builder {
 	readonly solver: Solver<BuildSession>;
 	readonly exporter: Exporter;
 	readonly resolver: ImageResolver;
+	/** What reading and writing caches of others takes. */
+	readonly cacheAccess: Pick<CacheImportContext, 'registry' | 'isInsecure' | 'blobs'>;
 	readonly #cache: StoreCache;
 	readonly #registry: RegistryClient;
 	readonly #transport = new Transport();
@@ -107,6 +110,7 @@ export class Builder {
 			{ base: path.join(options.root, 'git'), type: 'source.git.checkout', description: 'git repository' },
 			{ base: path.join(options.root, 'transfers'), type: 'source.local', description: 'local source' },
 		];
+		this.cacheAccess = { registry: this.#registry, isInsecure, blobs: stores.blobs };
 		this.exporter = new Exporter({ snapshots: this.#snapshots, registry: this.#registry, isInsecure, store: stores.exports });
 		this.#cache = new StoreCache(store, lease, this.#snapshots);
 		this.solver = new Solver({ cache: this.#cache, parallelism: options.parallelism ?? Math.max(4, availableParallelism()) });
@@ -132,9 +136,9 @@ export class Builder {
 
 	/** Runs one build of a Dockerfile. `onStatus` gets its progress; aborting `signal` cancels it with `CanceledError`. */
 	async build(request: BuildRequest, signal: AbortSignal, onStatus: StatusSink): Promise<BuildResult> {
-		const { frontendAttributes: attributes, allow, exports } = request;
+		const { frontendAttributes: attributes, allow, exports, cacheImports, cacheExports } = request;
 		const session = new LocalSession(request, (directory) => this.statCache(directory));
-		return this.run({ session, allow, exports, signal, onStatus, attests: attributes }, async (build) => {
+		return this.run({ session, allow, exports, signal, onStatus, cacheImports, cacheExports, attests: attributes }, async (build) => {
 			const output = await solve(build, { frontend: 'dockerfile.v0', opts: attributes, inputs: new Map(), evaluate: false });
 			if (attributes['requestid'] !== undefined) return { metadata: textOf(output.metadata), fetched: {} };
 			const metadata = await build.export(output);

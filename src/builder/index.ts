@@ -4,5 +4,5 @@ export { Build, type BuildOptions } from './build.js';
 export { Builder, type BuilderOptions, type LazyReadOptions } from './builder.js';
 export { convertImage, mountImage, openImage, runImage, type OpenedImage, type RunOptions } from './image-access.js';
 export { downloadLayers, type DownloadOptions } from './layer-download.js';
-export type { BuildRequest, BuildResult, ExportRequest, SecretRequest } from './request.js';
+export type { BuildRequest, BuildResult, CacheRequest, ExportRequest, SecretRequest } from './request.js';
 export type { UsageRecord } from './usage.js';

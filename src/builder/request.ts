@@ -1,8 +1,10 @@
 // What a client asks for: one build, as plain values, everything checked at the door (the command line,
 // or later the daemon's Solve call).
 
+import type { CacheRequest } from '../cache/index.js';
 import type { ExportRequest } from '../exporters/index.js';
 
+export type { CacheRequest } from '../cache/index.js';
 export type { ExportRequest } from '../exporters/index.js';
 
 export interface BuildRequest {
@@ -11,6 +13,9 @@ export interface BuildRequest {
 	/** Frontend attributes as BuildKit names them: `filename`, `target`, `build-arg:K`, `label:K`, `platform`, `no-cache`, `context:NAME`, ... */
 	readonly frontendAttributes: Readonly<Record<string, string>>;
 	readonly exports: readonly ExportRequest[];
+	/** `--cache-from`, `--cache-to`. */
+	readonly cacheImports: readonly CacheRequest[];
+	readonly cacheExports: readonly CacheRequest[];
 	/** By id. */
 	readonly secrets: Readonly<Record<string, SecretRequest>>;
 	/** SSH agent sockets or key files by id. */

@@ -6,6 +6,7 @@ import path from 'node:path';
 import tty from 'node:tty';
 import { formatWarnings, openOutput, openProgress, type Output, type Progress } from '../progress/index.js';
 import type { BuildResult } from '../builder/index.js';
+import { tagLocalCaches } from './build/cache.js';
 import { callResult } from './build/call.js';
 import { describeFailure, SolveFailure } from './build/failure.js';
 import { buildFlags, obdFlags } from './build/flags.js';
@@ -42,10 +43,12 @@ async function run(flags: ParsedFlags, context: string, stderr: Output, interrup
 	const loadPath = path.join(tmpdir(), `obd-load-${randomBytes(8).toString('hex')}.tar`);
 	const prepared = await prepareRequest(flags, context, { env: process.env, stdin: process.stdin, stdoutIsTerminal: tty.isatty(1), loadPath });
 	try {
+		for (const warning of prepared.warnings) stderr.write(`WARNING: ${warning}\n`);
 		if (flags.has('iidfile')) await rm(flags.string('iidfile'), { force: true });
 		const progress = openProgress({ mode: progressMode(flags), output: stderr, fd: 2, env: process.env });
 		const result = await build(flags, prepared, { progress, stderr, signal: interruption.signal });
 		if (prepared.request.exports.some((request) => isLoad(request, loadPath))) await loadIntoDocker(loadPath);
+		await tagLocalCaches(prepared.request.cacheExports, result.metadata['cache.manifest']);
 		return await deliver(flags, prepared, result);
 	} catch (error) {
 		if (!interruption.signal.aborted) throw error;

@@ -1,9 +1,9 @@
 // Control.Solve: one build from a client's request to the exporter's response.
-import type { Builder, ExportRequest } from '../builder/index.js';
+import type { Builder, CacheRequest, ExportRequest } from '../builder/index.js';
 import { callError, solve as solveFrontend, type FrontendOutput, type WorkerRecord } from '../gateway/index.js';
 import { Code, RpcError, type ServerCall } from '../grpc/index.js';
 import type { ClientSession, SessionManager } from '../session/index.js';
-import { SolveRequest, type Exporter, type SolveResponse } from './gen/control.js';
+import { SolveRequest, type CacheOptionsEntry, type Exporter, type SolveResponse } from './gen/control.js';
 import type { History } from './history.js';
 import type { GarbageCollector } from './prune.js';
 import { ProgressLog } from './progress-log.js';
@@ -50,7 +50,7 @@ async function runBuild(host: SolveHost, request: SolveRequest, exporters: reado
 	const session = await host.sessions.forBuild(request.Session, signal);
 	try {
 		const exports = exporters.map((exporter, index) => exportRequest(exporter, index, session, host.compression));
-		const response = await host.builder.run({ session, sessionId: request.Session, workers: host.workers, allow, exports, signal, onStatus: progress.add, isOneOfMany: true, attests: Object.fromEntries(request.FrontendAttrs) }, async (build) => {
+		const response = await host.builder.run({ session, sessionId: request.Session, workers: host.workers, allow, exports, signal, onStatus: progress.add, isOneOfMany: true, ...cachesOf(request), attests: Object.fromEntries(request.FrontendAttrs) }, async (build) => {
 			const output = await (isGatewayClient(request) ? frontendOfClient(host, new RunningBuild(request.Ref, build, request.FrontendInputs)) : solveFrontend(build, {
 				definition: request.Definition,
 				frontend: request.Frontend,
@@ -101,4 +101,10 @@ function exportRequest({ Type, Attrs }: Exporter, index: number, session: Client
 	const type = Type as ExportRequest['type'];
 	const destination = type === 'image' ? undefined : session.exportReceiver(index);
 	return { type, attributes: { ...(['image', 'oci'].includes(type) && { compression }), ...Object.fromEntries(Attrs) }, ...(destination && { destination }) };
+}
+
+/** Caches of others a client wants read and written. */
+function cachesOf({ Cache }: SolveRequest): { readonly cacheImports: readonly CacheRequest[]; readonly cacheExports: readonly CacheRequest[] } {
+	const requests = (entries: readonly CacheOptionsEntry[] = []): CacheRequest[] => entries.map(({ Type, Attrs }) => ({ type: Type, attributes: Object.fromEntries(Attrs) }));
+	return { cacheImports: requests(Cache?.Imports), cacheExports: requests(Cache?.Exports) };
 }

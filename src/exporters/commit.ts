@@ -80,7 +80,8 @@ async function commitPlatform(result: PlatformResult, layers: readonly ImageLaye
 /** The config for these layers, with times and cache records as they were asked for. */
 async function configOf(result: PlatformResult, layers: readonly ImageLayer[], options: ImageOptions): Promise<ImageConfig> {
 	const config = withEpoch(withLayers(result.config, layers.map(({ record }) => record)), epochOf(options.epoch, result), result.baseConfig);
-	const cache = await result.inlineCache?.();
+	// Records of a cache name the layers they stand for: those of the image must be the same.
+	const cache = options.compression === 'overlaybd' && !options.rewriteTimestamp ? await result.inlineCache?.() : undefined;
 	return cache ? { ...config, 'moby.buildkit.cache.v0': Buffer.from(cache).toString('base64') } : config;
 }
 

@@ -78,6 +78,26 @@ export interface CacheRecord {
 	readonly results: readonly unknown[];
 }
 
+/** A cache of another builder, that some builds look into when their own has nothing. */
+export interface CacheSource {
+	/** What is under a key, ready to be used; undefined when there is nothing. */
+	find(key: string): Promise<FoundRecord | undefined>;
+}
+
+export interface FoundRecord {
+	/** What later vertices use as this vertex's key. */
+	readonly key: string;
+	readonly results: readonly Result[];
+}
+
+/** A finished vertex as a cache for others has it. */
+export interface FinishedVertex {
+	readonly digest: string;
+	/** Keys its record is found under. */
+	readonly keys: readonly string[];
+	readonly record: CacheRecord;
+}
+
 /** The build cache as the solver sees it: keys to records, and records back to results. */
 export interface ResultCache {
 	get(key: string): CacheRecord | undefined;

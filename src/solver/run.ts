@@ -2,7 +2,7 @@
 // the cache or runs its op, and stops when the last build that wanted it has gone.
 import { createHash } from 'node:crypto';
 import { CacheKeyError, CanceledError, VertexError, isCanceled } from './error.js';
-import type { CacheMap, CacheRecord, Result, ResultCache, SolverEdge, SolverVertex, VertexContext } from './op.js';
+import type { CacheMap, CacheRecord, CacheSource, FinishedVertex, Result, ResultCache, SolverEdge, SolverVertex, VertexContext } from './op.js';
 import { VertexReporter } from './reporter.js';
 
 /** A vertex's cache identity, found without running it where possible. */
@@ -13,6 +13,8 @@ interface Identity {
 	readonly cached?: readonly Result[];
 	/** Keys to store the results under after a run. */
 	readonly storeKeys: readonly string[];
+	/** Every key the results are found under. */
+	readonly keys: readonly string[];
 }
 
 interface InputIdentity {
@@ -36,7 +38,8 @@ export interface RunHost<Session> {
 export class VertexRun<Session> {
 	readonly reporter: VertexReporter;
 	readonly #abort = new AbortController();
-	readonly #sessions = new Set<Session>();
+	/** Whoever wants it, with the caches they brought. */
+	readonly #sessions = new Map<Session, readonly CacheSource[]>();
 	readonly #slow = new Flag();
 	/** Vertices this one brought up while it ran. */
 	readonly #inner = new Set<VertexRun<Session>>();
@@ -58,9 +61,9 @@ export class VertexRun<Session> {
 	}
 
 	/** A build wants this vertex: its session may be used, and the vertex runs on while it is wanted. */
-	join(session: Session): void {
-		this.#sessions.add(session);
-		for (const run of this.#inner) run.join(session);
+	join(session: Session, caches: readonly CacheSource[]): void {
+		this.#sessions.set(session, caches);
+		for (const run of this.#inner) run.join(session, caches);
 	}
 
 	leave(session: Session): void {
@@ -103,8 +106,18 @@ export class VertexRun<Session> {
 		const run = this.host.runOf(vertex);
 		if (run === this || this.#inner.has(run)) return;
 		this.#inner.add(run);
-		for (const session of this.#sessions) run.join(session);
+		for (const [session, caches] of this.#sessions) run.join(session, caches);
 		run.reporter.watchWith(this.reporter);
+	}
+
+	/** The vertex for other caches; undefined while it has not finished, or when it has no key or no result that can be kept. */
+	async finished(): Promise<FinishedVertex | undefined> {
+		const identity = await this.#identity;
+		const results = identity?.cached ?? await this.#results;
+		if (identity?.key === undefined || !results) return undefined;
+		const values = await Promise.all(results.map((result) => result.persist()));
+		if (values.some((value) => value === undefined)) return undefined;
+		return { digest: this.vertex.digest, keys: [...new Set(identity.keys)], record: { key: identity.key, results: values } };
 	}
 
 	/** True as soon as it is clear that the identity takes more than a look into the cache; false when it does not. */
@@ -126,7 +139,7 @@ export class VertexRun<Session> {
 	}
 
 	#context(): VertexContext<Session> {
-		const session = this.#sessions.values().next().value;
+		const session = this.#sessions.keys().next().value;
 		if (session === undefined) throw new CanceledError();
 		return { signal: this.#abort.signal, reporter: this.reporter, session };
 	}
@@ -143,7 +156,7 @@ export class VertexRun<Session> {
 		// One input that fails ends the wait for the others.
 		const inputs = await Promise.race([identified, ahead.then(() => identified)]);
 		const map = await mapping;
-		if (map.digest === undefined) return { key: undefined, storeKeys: [] };
+		if (map.digest === undefined) return { key: undefined, storeKeys: [], keys: [] };
 
 		const storeKeys: string[] = [];
 		const byDefinition = definitionKey(map.digest, map, vertex, inputs);
@@ -163,9 +176,9 @@ export class VertexRun<Session> {
 			storeKeys.push(byContent);
 		}
 		const key = storeKeys.at(-1);
-		if (key === undefined) return { key: undefined, storeKeys };
+		if (key === undefined) return { key: undefined, storeKeys, keys: [] };
 		// A step that ignores the cache gets a new identity, so that nothing later matches its old results.
-		return { key: vertex.ignoreCache ? hash('nocache', key, String(Date.now()), String(Math.random())) : key, storeKeys };
+		return { key: vertex.ignoreCache ? hash('nocache', key, String(Date.now()), String(Math.random())) : key, storeKeys, keys: storeKeys };
 	}
 
 	/** Of several steps whose files are missing, the error is that of the last step, as BuildKit's. */
@@ -230,12 +243,25 @@ export class VertexRun<Session> {
 
 	async #lookup(key: string): Promise<Identity | undefined> {
 		if (this.vertex.ignoreCache) return undefined;
+		const found = (await this.#lookupOwn(key)) ?? (await this.#lookupForeign(key));
+		if (!found) return undefined;
+		this.reporter.cached();
+		return { ...found, storeKeys: [], keys: [key, found.key] };
+	}
+
+	async #lookupOwn(key: string): Promise<{ readonly key: string; readonly cached: readonly Result[] } | undefined> {
 		const record = this.host.cache.get(key);
 		if (!record) return undefined;
 		const results = await Promise.all(record.results.map((value) => this.host.cache.load(value)));
-		if (!results.every((result) => result !== undefined)) return undefined;
-		this.reporter.cached();
-		return { key: record.key, cached: results, storeKeys: [] };
+		return results.every((result) => result !== undefined) ? { key: record.key, cached: results } : undefined;
+	}
+
+	async #lookupForeign(key: string): Promise<{ readonly key: string; readonly cached: readonly Result[] } | undefined> {
+		for (const source of new Set([...this.#sessions.values()].flat())) {
+			const found = await source.find(key);
+			if (found) return { key: found.key, cached: found.results };
+		}
+		return undefined;
 	}
 
 	/** Lets the definition key find the record that the content key found. */

@@ -1,7 +1,7 @@
 // Schedules vertices. Equal vertices of any build in flight are one VertexRun; a build (Job) joins the runs
 // of its graph, follows their status, and leaves them when it ends.
 import { CanceledError } from './error.js';
-import type { Result, ResultCache, SolverEdge, SolverVertex } from './op.js';
+import type { CacheSource, FinishedVertex, Result, ResultCache, SolverEdge, SolverVertex } from './op.js';
 import { VertexRun, type RunHost } from './run.js';
 import type { StatusSink } from './status.js';
 
@@ -81,6 +81,7 @@ export class Solver<Session> implements RunHost<Session> {
 
 export class Job<Session> {
 	readonly #joined = new Set<VertexRun<Session>>();
+	readonly #caches: CacheSource[] = [];
 
 	constructor(
 		private readonly solver: Solver<Session>,
@@ -95,6 +96,17 @@ export class Job<Session> {
 		const result = results[edge.index];
 		if (!result) throw new Error(`invalid output index ${edge.index} of ${edge.vertex.name}`);
 		return result;
+	}
+
+	/** Looks into this cache too, from here on. */
+	addCache(cache: CacheSource): void {
+		this.#caches.push(cache);
+	}
+
+	/** The vertices that have finished, for other caches, inputs before users. */
+	async finished(): Promise<FinishedVertex[]> {
+		const finished = await Promise.all([...this.#joined].map((run) => run.finished().catch(() => undefined)));
+		return finished.filter((vertex) => vertex !== undefined);
 	}
 
 	/** Leaves every vertex: what no other build wants is cancelled. */
@@ -114,7 +126,7 @@ export class Job<Session> {
 		const run = this.solver.runOf(vertex);
 		if (this.#joined.has(run)) return;
 		this.#joined.add(run);
-		run.join(this.session);
+		run.join(this.session, this.#caches);
 		run.reporter.watch(this.sink);
 	}
 }

@@ -98,7 +98,7 @@ test('defaults', async (t) => {
 		exports: [{ type: 'image', attributes: {} }],
 		secrets: {}, ssh: {}, allow: [], insecureRegistries: [],
 		localDirectories: { context, dockerfile: context },
-		contentStores: {},
+		contentStores: {}, cacheImports: [], cacheExports: [],
 		frontendAttributes: { filename: 'Dockerfile' },
 	});
 	t.is(call, undefined);
@@ -172,7 +172,9 @@ const failures: readonly (readonly [string[], string | RegExp])[] = [
 	[['--shm-size', 'much', context], /invalid size/],
 	[['--platform', 'linux/', context], /invalid/],
 	[['--no-cache', '--no-cache-filter', 'a', context], '--no-cache and --no-cache-filter cannot currently be used together'],
-	[['--cache-to', 'type=inline', context], /^--cache-to is not supported/],
+	[['--cache-to', 'mode=max', context], 'type required for "mode=max"'],
+	[['--cache-from', 'type=local,tag=x', context], 'local cache importer requires src'],
+	[['--cache-to', 'type=local,mode=max', context], 'local cache exporter requires dest'],
 	[['--sbom=true', context], /^attestation type "sbom" is not supported/],
 	[['--attest', 'mode=max', context], 'attestation type not specified'],
 	[['--build-context', 'x', context], 'failed to build: invalid context value: x, expected key=value'],
@@ -217,7 +219,7 @@ test('remote contexts go to the frontend', async (t) => {
 	t.deepEqual((await prepare(['-f', 'sub/Dockerfile', 'git@example.com:org/repo.git'])).request, {
 		...(await prepare([context])).request,
 		localDirectories: {},
-		contentStores: {},
+		contentStores: {}, cacheImports: [], cacheExports: [],
 		frontendAttributes: { context: 'git@example.com:org/repo.git', filename: 'sub/Dockerfile' },
 	});
 });

@@ -5,6 +5,7 @@ import { csvFields } from '../../../frontend/text/csv.js';
 import { parseBytes } from '../../../frontend/text/size.js';
 import { defaultPlatform, formatPlatformAll, normalizePlatform, parsePlatform } from '../../image/index.js';
 import { attestAttributes } from './attest.js';
+import { caches } from './cache.js';
 import { callAttributes, parseCall, type Call } from './call.js';
 import { allowed, extraHosts, networkMode, ulimits } from './container-options.js';
 import { parseBool, type ParsedFlags } from './flag-set.js';
@@ -25,6 +26,8 @@ export interface Surroundings {
 export interface PreparedRequest {
 	readonly request: BuildRequest;
 	readonly call: Call | undefined;
+	/** What the user should know, and does not stop the build. */
+	readonly warnings: readonly string[];
 	/** Removes what was written for the build (a Dockerfile from stdin). */
 	readonly release: () => Promise<void>;
 }
@@ -32,7 +35,6 @@ export interface PreparedRequest {
 /** Throws errors with docker's texts; nothing is left behind then. */
 export async function prepareRequest(flags: ParsedFlags, context: string, surroundings: Surroundings): Promise<PreparedRequest> {
 	const { env } = surroundings;
-	refuseUnsupported(flags);
 	const call = parseCall(flags.bool('check') ? 'check' : flags.string('call'));
 	const attributes = frontendAttributes(flags, env, call);
 	const network = networkMode(flags.string('network'));
@@ -55,20 +57,16 @@ export async function prepareRequest(flags: ParsedFlags, context: string, surrou
 	if (flags.has('iidfile') && request.exports.some(({ type }) => type === 'local' || type === 'tar')) {
 		throw new Error('local and tar exporters are incompatible with image ID file');
 	}
+	const cache = await caches(flags.list('cache-from'), flags.list('cache-to'));
 	const inputs = await findInputs({ context, file: flags.string('file'), namedContexts: flags.list('build-context'), stdin: surroundings.stdin }).catch((error: unknown) => {
 		throw new Error(`failed to build: ${(error as Error).message}`, { cause: error });
 	});
 	return {
-		request: { ...request, localDirectories: inputs.directories, contentStores: inputs.contentStores, frontendAttributes: { ...attributes, ...inputs.attributes } },
+		request: { ...request, localDirectories: inputs.directories, contentStores: { ...inputs.contentStores, ...cache.contentStores }, cacheImports: cache.imports, cacheExports: cache.exports, frontendAttributes: { ...attributes, ...inputs.attributes } },
 		call,
+		warnings: cache.warnings,
 		release: inputs.release,
 	};
-}
-
-function refuseUnsupported(flags: ParsedFlags): void {
-	for (const name of ['cache-from', 'cache-to']) {
-		if (flags.list(name).some((value) => value !== '')) throw new Error(`--${name} is not supported by obd: its cache is the store (--root)`);
-	}
 }
 
 function frontendAttributes(flags: ParsedFlags, env: Environment, call: Call | undefined): Readonly<Record<string, string>> {

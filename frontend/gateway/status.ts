@@ -1,25 +1,24 @@
 // An error of this frontend as the status BuildKit's clients get: text, code, and details they draw from (the
 // place in the Dockerfile). BuildKit writes details as JSON.
-import { omitEmpty, base64 } from '../subrequests/json.js';
+import { omitEmpty, sourceJson } from '../subrequests/json.js';
 import type { ErrorSource } from '../errors.js';
 import { FrontendError, messageOf } from '../errors.js';
 import { UnsupportedError } from '../subrequests/index.js';
-import { Code, RpcError, type Any, type Status } from '../../src/grpc/index.js';
+import { Code, RpcError, type Status } from '../../src/grpc/index.js';
 
 export function statusOf(error: unknown): Status {
 	const details: Status['details'] = [];
 	let code = Code.UNKNOWN;
 	for (let e = error; e instanceof Error; e = e.cause) {
-		if (e instanceof FrontendError) details.unshift(...e.sources.map(sourceDetail));
+		// An error that came as a status has its places in the details already.
+		if (e instanceof FrontendError && !(e.cause instanceof RpcError)) details.unshift(...e.sources.map(sourceDetail));
 		if (e instanceof UnsupportedError) {
 			code = Code.UNIMPLEMENTED;
 			details.unshift(errorDetail(e.kind === 'capability' ? 'FrontendCap' : 'Subrequest', { name: e.feature }));
 		}
 		if (e instanceof RpcError) {
 			code = e.code;
-			// The places it came with may be on the error already.
-			const isNew = ({ typeUrl }: Any): boolean => !typeUrl.includes('errdefs.Source') || !details.some((detail) => detail.typeUrl === typeUrl);
-			details.unshift(...e.details.filter(isNew));
+			details.unshift(...e.details);
 		}
 	}
 	return { code, message: messageOf(error), details };
@@ -32,7 +31,7 @@ export function errorDetail(type: string, value: object): { typeUrl: string; val
 
 function sourceDetail({ info, ranges }: ErrorSource): { typeUrl: string; value: Uint8Array } {
 	return errorDetail('Source', {
-		info: omitEmpty({ filename: info.filename, data: base64(info.data), language: info.language }),
+		info: sourceJson(info),
 		ranges: ranges.map(({ start, end }) => ({ start: omitEmpty({ ...start }), end: omitEmpty({ ...end }) })),
 	});
 }

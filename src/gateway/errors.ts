@@ -17,7 +17,7 @@ function vertexDetails(error: unknown): Any[] {
 	return [];
 }
 
-/** The error a frontend returned, with the places it points at. */
+/** The error a frontend returned, with the places it points at. The status it came as is its cause. */
 export function returnedError(error: RpcError): Error {
 	const sources = error.details.flatMap((detail) => sourceOf(detail) ?? []);
 	return sources.length > 0 ? new FrontendError(error.message, sources, { cause: error }) : error;

@@ -23,9 +23,18 @@ interface InputIdentity {
 	readonly content: string | undefined;
 }
 
+/** Results of a vertex that has run. */
+export interface Storing {
+	/** What later vertices use as this vertex's key. */
+	readonly key: string;
+	readonly results: readonly Result[];
+}
+
 /** What a run needs of the solver that owns it. */
 export interface RunHost<Session> {
 	readonly cache: ResultCache;
+	/** What is on its way into the cache, by its keys: the next build need not wait for that. */
+	readonly storing: Map<string, Storing>;
 	runOf(vertex: SolverVertex<Session>): VertexRun<Session>;
 	/** Waits for a free place among the ops that run at once. */
 	acquire(weight: number, signal: AbortSignal): Promise<() => void>;
@@ -243,6 +252,7 @@ export class VertexRun<Session> {
 
 	async #lookup(key: string): Promise<Identity | undefined> {
 		if (this.vertex.ignoreCache) return undefined;
+<<<<<<< HEAD
 		const found = (await this.#lookupOwn(key)) ?? (await this.#lookupForeign(key));
 		if (!found) return undefined;
 		this.reporter.cached();
@@ -250,6 +260,13 @@ export class VertexRun<Session> {
 	}
 
 	async #lookupOwn(key: string): Promise<{ readonly key: string; readonly cached: readonly Result[] } | undefined> {
+=======
+		const storing = this.host.storing.get(key);
+		if (storing) {
+			this.reporter.cached();
+			return { key: storing.key, cached: storing.results, storeKeys: [] };
+		}
+>>>>>>> 04e5fb1 (A result is found while it is on its way into the cache; errors carry the definition of the file they point into; dockerd runs recorded cases with the frontend image in CI)
 		const record = this.host.cache.get(key);
 		if (!record) return undefined;
 		const results = await Promise.all(record.results.map((value) => this.host.cache.load(value)));
@@ -290,10 +307,16 @@ export class VertexRun<Session> {
 	}
 
 	async #store(keys: readonly string[], key: string, results: readonly Result[]): Promise<void> {
-		const values = await Promise.all(results.map((result) => result.persist()));
-		if (values.some((value) => value === undefined)) return;
-		const record: CacheRecord = { key, results: values };
-		await this.host.cache.put(keys, record, this.vertex.name);
+		const storing: Storing = { key, results };
+		for (const one of keys) this.host.storing.set(one, storing);
+		try {
+			const values = await Promise.all(results.map((result) => result.persist()));
+			if (values.some((value) => value === undefined)) return;
+			const record: CacheRecord = { key, results: values };
+			await this.host.cache.put(keys, record, this.vertex.name);
+		} finally {
+			for (const one of keys) if (this.host.storing.get(one) === storing) this.host.storing.delete(one);
+		}
 	}
 }
 

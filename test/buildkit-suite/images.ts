@@ -1,57 +1,21 @@
-// The images BuildKit's suites take from Docker Hub, as a registry's folder: stand-ins made of busybox-static
-// with the users the real ones have. Usage: images.js DIRECTORY
+// The images BuildKit's suites take from Docker Hub, as a registry's folder: stand-ins. Usage: images.js DIRECTORY
 import { cpSync } from 'node:fs';
 import path from 'node:path';
-import { busybox, pushBase, tarOf, type TarEntry } from '../integration/helpers/base-images.js';
+import { pushBase, tarOf } from '../integration/helpers/base-images.js';
+import { officialBusybox, officialConfig as config } from '../integration/helpers/official-busybox.js';
 import { startRegistry } from '../integration/helpers/registry.js';
-
-const passwd = `root:x:0:0:root:/root:/bin/sh
-daemon:x:1:1:daemon:/usr/sbin:/bin/false
-bin:x:2:2:bin:/bin:/bin/false
-sys:x:3:3:sys:/dev:/bin/false
-mail:x:8:8:mail:/var/spool/mail:/bin/false
-www-data:x:33:33:www-data:/var/www:/bin/false
-nobody:x:65534:65534:nobody:/home:/bin/false
-`;
-const group = `root:x:0:
-daemon:x:1:
-bin:x:2:
-sys:x:3:
-adm:x:4:
-tty:x:5:
-disk:x:6:
-wheel:x:10:root
-mail:x:8:
-www-data:x:33:
-users:x:100:
-nobody:x:65534:
-`;
-
-/** As much of it as the suites use: `adduser -D NAME`. Debian's busybox has none. */
-const adduser = `#!/bin/sh
-for name; do :; done
-id=$((1000 + $(wc -l </etc/passwd)))
-echo "$name:x:$id:$id::/home/$name:/bin/sh" >>/etc/passwd
-echo "$name:x:$id:" >>/etc/group
-mkdir -p "/home/$name"
-`;
-
-function entries(extra: readonly TarEntry[]): TarEntry[] {
-	const own = busybox().filter(({ name }) => !['etc/passwd', 'etc/group'].includes(name) && !name.startsWith('home/'));
-	return [...own, { name: 'etc/passwd', content: passwd }, { name: 'etc/group', content: group }, { name: 'usr/sbin', type: 'directory', mode: 0o755 }, { name: 'usr/sbin/adduser', content: adduser, mode: 0o755 }, { name: 'var/www', type: 'directory', mode: 0o755 }, ...extra];
-}
 
 const directory = process.argv[2];
 if (directory === undefined) throw new Error('usage: images.js DIRECTORY');
 const registry = await startRegistry();
 try {
-	const config = { Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'], Cmd: ['sh'] };
-	const plain = await tarOf(entries([]));
+	const plain = await tarOf(officialBusybox());
 	await pushBase(registry.host, 'library/busybox:latest', [plain], { config });
 	await pushBase(registry.host, 'library/busybox:stable-musl', [plain], { config });
-	await pushBase(registry.host, 'library/alpine:latest', [await tarOf(entries([{ name: 'etc/alpine-release', content: '3.22.0\n' }]))], { config: { ...config, Cmd: ['/bin/sh'] } });
+	await pushBase(registry.host, 'library/alpine:latest', [await tarOf(officialBusybox([{ name: 'etc/alpine-release', content: '3.22.0\n' }]))], { config: { ...config, Cmd: ['/bin/sh'] } });
 	// Their tests need the real ones; a test run stops where an image cannot be mirrored.
 	for (const name of ['tonistiigi/hellofs:latest', 'amd64/debian:bullseye-20230109-slim']) await pushBase(registry.host, name, [plain], { config });
+	for (const name of ['tonistiigi/test:nolayers', 'cpuguy83/buildkit-foreign:latest']) await pushBase(registry.host, name, [], { config });
 	cpSync(path.join(registry.directory, 'docker'), path.join(directory, 'docker'), { recursive: true });
 } finally {
 	await registry.stop();

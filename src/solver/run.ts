@@ -252,7 +252,6 @@ export class VertexRun<Session> {
 
 	async #lookup(key: string): Promise<Identity | undefined> {
 		if (this.vertex.ignoreCache) return undefined;
-<<<<<<< HEAD
 		const found = (await this.#lookupOwn(key)) ?? (await this.#lookupForeign(key));
 		if (!found) return undefined;
 		this.reporter.cached();
@@ -260,13 +259,8 @@ export class VertexRun<Session> {
 	}
 
 	async #lookupOwn(key: string): Promise<{ readonly key: string; readonly cached: readonly Result[] } | undefined> {
-=======
 		const storing = this.host.storing.get(key);
-		if (storing) {
-			this.reporter.cached();
-			return { key: storing.key, cached: storing.results, storeKeys: [] };
-		}
->>>>>>> 04e5fb1 (A result is found while it is on its way into the cache; errors carry the definition of the file they point into; dockerd runs recorded cases with the frontend image in CI)
+		if (storing) return { key: storing.key, cached: storing.results };
 		const record = this.host.cache.get(key);
 		if (!record) return undefined;
 		const results = await Promise.all(record.results.map((value) => this.host.cache.load(value)));

@@ -1,13 +1,8 @@
 // Schedules vertices. Equal vertices of any build in flight are one VertexRun; a build (Job) joins the runs
 // of its graph, follows their status, and leaves them when it ends.
 import { CanceledError } from './error.js';
-<<<<<<< HEAD
 import type { CacheSource, FinishedVertex, Result, ResultCache, SolverEdge, SolverVertex } from './op.js';
-import { VertexRun, type RunHost } from './run.js';
-=======
-import type { Result, ResultCache, SolverEdge, SolverVertex } from './op.js';
 import { VertexRun, type RunHost, type Storing } from './run.js';
->>>>>>> 04e5fb1 (A result is found while it is on its way into the cache; errors carry the definition of the file they point into; dockerd runs recorded cases with the frontend image in CI)
 import type { StatusSink } from './status.js';
 
 export interface SolverOptions {

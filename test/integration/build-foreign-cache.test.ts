@@ -69,7 +69,7 @@ test.serial('mode=min knows the steps of the result only', async (t) => {
 	await writeFile(path.join(context, 'Dockerfile'), project(base)['Dockerfile']?.replace('cat made made', 'cat made') ?? '');
 	const changed = states((await build(await ownStore(t), ['--cache-from', `${host}/min`, context])).stderr);
 	t.is(changed['stage-1 RUN'], 'DONE');
-	t.is(changed['tools RUN'], 'DONE', 'the other stage is not in the cache');
+	t.not(changed['tools RUN'], 'CACHED', 'the other stage is not in the cache');
 });
 
 test.serial('a directory holds the cache, by tag; the store gets what is missing from it', async (t) => {

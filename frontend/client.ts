@@ -35,7 +35,9 @@ export interface ImageMeta {
 export interface SourceMeta {
 	/** The raw commit object. */
 	readonly gitCommit?: Uint8Array;
+	readonly git?: { readonly ref: string; readonly checksum: string; readonly commitChecksum: string };
 	readonly httpLastModified?: Date;
+	readonly http?: { readonly checksum: string; readonly filename: string };
 }
 
 export interface Warning {

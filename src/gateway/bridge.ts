@@ -202,8 +202,11 @@ export class Bridge {
 			return { ...response, Source: { ...source, identifier: `${scheme}://${meta.ref}` }, Image: { Digest: meta.digest, Config, AttestationChain: undefined } };
 		}
 		const meta = await host.resolveSourceMeta(source, { logName: request.LogName });
-		if (meta.gitCommit) response.Git = { Checksum: '', Ref: '', CommitChecksum: '', CommitObject: request.Git?.ReturnObject ? meta.gitCommit : new Uint8Array(), TagObject: new Uint8Array() };
-		if (meta.httpLastModified) response.HTTP = { Checksum: '', Filename: '', LastModified: meta.httpLastModified, ChecksumResponse: undefined };
+		if (meta.git) {
+			const CommitObject = request.Git?.ReturnObject && meta.gitCommit ? meta.gitCommit : new Uint8Array();
+			response.Git = { Ref: meta.git.ref, Checksum: meta.git.checksum, CommitChecksum: meta.git.commitChecksum, CommitObject, TagObject: new Uint8Array() };
+		}
+		if (meta.http) response.HTTP = { Checksum: meta.http.checksum, Filename: meta.http.filename, LastModified: meta.httpLastModified, ChecksumResponse: undefined };
 		return response;
 	}
 

@@ -105,11 +105,11 @@ export class HttpSource implements Source {
 		return directoryContent(directory, context.signal);
 	}
 
-	/** When the server last changed the file; undefined when it does not say. */
-	async lastModified(context: SourceContext): Promise<Date | undefined> {
-		const { lastModified } = (await this.#resolve(context)).download;
+	/** The file's digest and name, and when the server last changed it, where it says so. */
+	async metadata(context: SourceContext): Promise<{ readonly checksum: string; readonly filename: string; readonly lastModified?: Date }> {
+		const { download: { digest, lastModified }, name } = await this.#resolve(context);
 		const time = lastModified === undefined ? NaN : Date.parse(lastModified);
-		return Number.isNaN(time) ? undefined : new Date(time);
+		return { checksum: digest, filename: name, ...(!Number.isNaN(time) && { lastModified: new Date(time) }) };
 	}
 
 	#resolve(context: SourceContext): Promise<ResolvedDownload> {

@@ -32,7 +32,11 @@ export interface SourcesOptions extends ImageSourceOptions {
 export interface SourceMeta {
 	/** The raw commit object. */
 	readonly gitCommit?: Uint8Array;
+	/** Of a git source: the ref it means, what that names (a commit or an annotated tag), and the commit a tag leads to. */
+	readonly git?: { readonly ref: string; readonly checksum: string; readonly commitChecksum: string };
 	readonly httpLastModified?: Date;
+	/** Of an http source: the digest of the file, and its name. */
+	readonly http?: { readonly checksum: string; readonly filename: string };
 }
 
 export class Sources {
@@ -64,10 +68,10 @@ export class Sources {
 	/** What is known of a git or http source without a checkout. */
 	async metadata(op: SourceOp, context: SourceContext): Promise<SourceMeta> {
 		switch (schemeOf(op)) {
-			case 'git': return { gitCommit: await this.#git(op).commitObject(context) };
+			case 'git': return { gitCommit: await this.#git(op).commitObject(context), git: await this.#git(op).names(context) };
 			case 'http': case 'https': {
-				const httpLastModified = await this.#http(op).lastModified(context);
-				return httpLastModified ? { httpLastModified } : {};
+				const { lastModified, ...http } = await this.#http(op).metadata(context);
+				return { http, ...(lastModified && { httpLastModified: lastModified }) };
 			}
 			default: return {};
 		}

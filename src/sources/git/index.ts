@@ -46,6 +46,12 @@ export class GitSource implements Source {
 		});
 	}
 
+	/** What the source's ref means. The commit is only told apart where that is a tag. */
+	async names(context: SourceContext): Promise<{ readonly ref: string; readonly checksum: string; readonly commitChecksum: string }> {
+		const { ref, commit, tagged } = await this.#resolve(context);
+		return { ref, checksum: commit, commitChecksum: tagged ?? '' };
+	}
+
 	/** The raw commit object. */
 	async commitObject(context: SourceContext): Promise<Uint8Array> {
 		const { commit } = await this.#resolve(context);

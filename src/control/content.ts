@@ -11,6 +11,9 @@ export function contentHandlers(history: History): Handlers<typeof ContentDefini
 	};
 	return {
 		info: async ({ digest }) => ({ info: await info(digest) }),
+		list: async (_request, _call, send) => {
+			await send({ info: await Promise.all((await history.blobs()).map(info)) });
+		},
 		read: async ({ digest, offset, size }, { signal }, send) => {
 			const blob = await info(digest);
 			if (offset < 0 || offset > blob.size) throw new RpcError(Code.OUT_OF_RANGE, `read past object length ${blob.size} bytes`);

@@ -115,6 +115,12 @@ export class History {
 		return logs && unframed(await readFile(this.#blobFile(logs.digest)));
 	}
 
+	/** Digests of all blobs. */
+	async blobs(): Promise<readonly string[]> {
+		const names = await readdir(path.join(this.directory, 'blobs')).catch(() => []);
+		return names.filter((name) => /^[0-9a-f]{64}$/.test(name)).map((name) => `sha256:${name}`);
+	}
+
 	/** Size of a blob; undefined when it is not here. */
 	async blobSize(digest: string): Promise<number | undefined> {
 		return (await stat(this.#blobFile(digest)).catch(() => undefined))?.size;

@@ -58,12 +58,17 @@ async function runBuild(host: SolveHost, request: SolveRequest, exporters: reado
 				inputs: request.FrontendInputs,
 				evaluate: false,
 			}));
-			return build.export(output);
+			return { ...await build.export(output), ...frontendMetadata(output) };
 		});
 		return new Map(Object.entries(response));
 	} finally {
 		session.close();
 	}
+}
+
+/** What a frontend says to its client through the response. */
+function frontendMetadata({ metadata }: FrontendOutput): Record<string, string> {
+	return Object.fromEntries([...metadata].filter(([key]) => key.startsWith('frontend.')).map(([key, value]) => [key, Buffer.from(value).toString()]));
 }
 
 /** Without a definition and a frontend the client makes LLB itself. */

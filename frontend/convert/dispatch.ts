@@ -9,7 +9,7 @@ import type {
 	LabelCommand, StopsignalCommand, WorkdirCommand,
 } from '../instructions/types.js';
 import type { Env } from '../shell/lex.js';
-import { Lex } from '../shell/lex.js';
+import { ExpansionError, Lex } from '../shell/lex.js';
 import { formatDuration } from '../text/duration.js';
 import { formatList, quote, quoteList } from '../text/format.js';
 import { buildArg } from './args.js';
@@ -96,9 +96,20 @@ class Dispatcher {
 	private readonly expand: Expand = (word) => this.expandWith(this.context.lex, word);
 
 	private expandWith(lex: Lex, word: string): string {
-		const { text, unmatched } = lex.process(word, this.env);
-		checkUndefinedVariables(this.entry.command.location, this.stage.buildArgs, this.env, unmatched, this.lint);
-		return text;
+		return this.processWord(lex, word, this.env);
+	}
+
+	/** Expands, and warns of undefined variables, whether it can be expanded or not. */
+	private processWord(lex: Lex, word: string, env: Env): string {
+		const warn = (unmatched: ReadonlySet<string>): void => { checkUndefinedVariables(this.entry.command.location, this.stage.buildArgs, env, unmatched, this.lint); };
+		try {
+			const { text, unmatched } = lex.process(word, env);
+			warn(unmatched);
+			return text;
+		} catch (error) {
+			if (error instanceof ExpansionError) warn(error.unmatched);
+			throw error;
+		}
 	}
 
 	private commit(message: string, layer = false): void {
@@ -174,10 +185,7 @@ class Dispatcher {
 
 	/** Unlike ENV, ARG sees the arguments before it in the same instruction. */
 	private expandArg(text: string): string {
-		const { env } = this.stage.state.meta;
-		const result = this.context.lex.process(text, env);
-		checkUndefinedVariables(this.entry.command.location, this.stage.buildArgs, env, result.unmatched, this.lint);
-		return result.text;
+		return this.processWord(this.context.lex, text, this.stage.state.meta.env);
 	}
 
 	/** The command line with the shell in front, for the shell form. */

@@ -31,6 +31,16 @@ export interface LexResult {
 	readonly unmatched: ReadonlySet<string>;
 }
 
+/** A text that cannot be expanded. */
+export class ExpansionError extends Error {
+	override readonly name = 'ExpansionError';
+
+	/** `unmatched`: variables that were used and not set until there. */
+	constructor(message: string, readonly unmatched: ReadonlySet<string>, options: ErrorOptions) {
+		super(message, options);
+	}
+}
+
 const none: ReadonlySet<string> = new Set();
 
 export class Lex {
@@ -43,7 +53,7 @@ export class Lex {
 
 	/**
 	 * Expands `source`.
-	 * @throws Error `failed to process "source": why`
+	 * @throws ExpansionError `failed to process "source": why`
 	 */
 	process(source: string, env: Env): LexResult {
 		if (!/[$'"\\`<]/.test(source)) return { text: source, words: plainWords(source), matched: none, unmatched: none };
@@ -52,7 +62,7 @@ export class Lex {
 			const { text, words } = run.processStopOn('', this.options.rawEscapes ?? false);
 			return { text, words, matched: run.matched, unmatched: run.unmatched };
 		} catch (error) {
-			throw new Error(`failed to process ${quote(source)}: ${messageOf(error)}`, { cause: error });
+			throw new ExpansionError(`failed to process ${quote(source)}: ${messageOf(error)}`, run.unmatched, { cause: error });
 		}
 	}
 

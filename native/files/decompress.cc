@@ -63,6 +63,7 @@ void Decompressor::check(struct archive* archive, int rc) const {
   if (failure_) std::rethrow_exception(failure_);
   if (rc >= ARCHIVE_WARN) return;
   const char* text = archive_error_string(archive);
+  if (text && std::string_view(text).find("truncated") != std::string_view::npos) throw FsError("unexpected EOF", EBADMSG);
   throw FsError(std::string("decompression failed: ") + (text ? text : "damaged data"), EBADMSG);
 }
 

@@ -6,7 +6,7 @@ import { cacheExport, cacheExportName, cacheImport, encodeConfig, exportCache, t
 import { exportName, validateExport, type BuildOutput, type EarlyPush, type ExportRequest } from '../exporters/index.js';
 import { BuildReference, type FrontendOutput, type GatewayHost, type WorkerRecord } from '../gateway/index.js';
 import { platformToPb, type Definition, type SourceOp } from '../llb/index.js';
-import { asOpResult, type Worker } from '../ops/index.js';
+import { asOpResult, dropIgnoredCacheMounts, type Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
 import { VertexError, VertexReporter, isCanceled, type Job, type Result, type SolveStatus, type SolverEdge, type StatusSink } from '../solver/index.js';
 import type { Builder } from './builder.js';
@@ -122,7 +122,8 @@ export class Build implements GatewayHost {
 		return new BuildReference(definition, {
 			worker,
 			signal: this.signal,
-			run: () => {
+			run: async () => {
+				await dropIgnoredCacheMounts(worker.cacheMountDir, graph.vertices);
 				for (const step of graph.chain) this.#imageVertices.set(step.vertex.digest, step);
 				return this.#run(graph, result);
 			},
@@ -131,7 +132,11 @@ export class Build implements GatewayHost {
 
 	async resolveImageConfig(source: SourceOp, options: { readonly platform: ImageMetaPlatform; readonly logName: string }): Promise<ImageMeta> {
 		return this.shown(options.logName, async () => {
-			const { reference, target, configBytes } = await this.worker.sources.image(source, options.platform, { session: this.session, signal: this.signal });
+			const { reference, target, configBytes } = await this.worker.sources.image(source, options.platform, { session: this.session, signal: this.signal }).catch((error: unknown) => {
+				if (isCanceled(error)) throw error;
+				const name = source.identifier.replace(/^[a-z-]+:\/\//, '');
+				throw new Error(`failed to resolve source metadata for ${name}: ${(error as Error).message}`, { cause: error });
+			});
 			const local = !source.identifier.startsWith('docker-image://');
 			this.#images.push({ kind: 'image', reference: source.identifier.replace(/^[a-z-]+:\/\//, ''), digest: target.digest, platform: options.platform, local });
 			return { ref: reference, digest: target.digest, config: configBytes };

@@ -8,6 +8,7 @@ import type { SolverEdge, SolverVertex } from '../solver/index.js';
 export interface SolverGraph {
 	/** Undefined for an empty definition (scratch). */
 	readonly result: SolverEdge<BuildSession> | undefined;
+	readonly vertices: readonly Vertex[];
 	/** The result and what its layers were made on, step below step. */
 	readonly chain: readonly SolverEdge<BuildSession>[];
 	/** Where a vertex was written, by its digest. */
@@ -39,6 +40,7 @@ export function solverGraph(definition: Definition, worker: Worker, allow: reado
 	}
 	return {
 		result: graph.result && edge(graph.result),
+		vertices: graph.vertices,
 		chain: baseChain(graph.result).map(edge),
 		sourcesOf: (digest) => (graph.vertices.find((vertex) => vertex.digest === digest)?.locations ?? []).flatMap(({ sourceIndex, ranges }) => {
 			const info = graph.sources[sourceIndex];

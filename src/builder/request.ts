@@ -22,6 +22,8 @@ export interface BuildRequest {
 	readonly ssh: Readonly<Record<string, readonly string[]>>;
 	/** Directories of content by the id of their store: `oci:NAME` an OCI layout lent as a context, `local:DIR` a cache. */
 	readonly contentStores: Readonly<Record<string, string>>;
+	/** What is uploaded when the build asks for `http://buildkit-session/...`, by path; each can be read once. */
+	readonly uploads?: Readonly<Record<string, AsyncIterable<Uint8Array>>>;
 	/** Entitlements granted: `network.host`, `security.insecure`. */
 	readonly allow: readonly string[];
 	/** Registries, `host[:port]`, that may be spoken to over plain http or without a valid certificate. */

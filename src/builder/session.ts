@@ -8,7 +8,7 @@ const maxSecretBytes = 500 * 1024;
 
 export class LocalSession implements BuildSession {
 	constructor(
-		private readonly request: Pick<BuildRequest, 'localDirectories' | 'secrets' | 'ssh' | 'contentStores'>,
+		private readonly request: Pick<BuildRequest, 'localDirectories' | 'secrets' | 'ssh' | 'contentStores' | 'uploads'>,
 		/** Names the stat cache file of a directory. */
 		private readonly statCacheOf: (directory: string) => Promise<string>,
 	) {}
@@ -28,8 +28,10 @@ export class LocalSession implements BuildSession {
 	}
 
 	async sshAgent(id: string, options: SshSocketOptions): Promise<SshSocket | undefined> {
-		const paths = this.request.ssh[id || 'default'];
-		return paths && lendAgent(paths, options);
+		const name = id || 'default';
+		const paths = this.request.ssh[name];
+		if (!paths) throw new Error(`unset ssh forward key ${name}`);
+		return lendAgent(paths, options);
 	}
 
 	contentStore(id: string): Promise<ContentStore> {
@@ -37,7 +39,8 @@ export class LocalSession implements BuildSession {
 		return directory === undefined ? Promise.reject(new Error(`no content store "${id}" is lent to this build`)) : Promise.resolve(directoryStore(directory));
 	}
 
-	upload(path: string): Promise<never> {
-		return Promise.reject(new Error(`nothing is uploaded under ${path}`));
+	upload(path: string): Promise<AsyncIterable<Uint8Array>> {
+		const content = this.request.uploads?.[path];
+		return content ? Promise.resolve(content) : Promise.reject(new Error(`nothing is uploaded under ${path}`));
 	}
 }

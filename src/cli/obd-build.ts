@@ -91,14 +91,15 @@ async function build(flags: ParsedFlags, { request }: PreparedRequest, { progres
 	}
 }
 
-async function deliver(flags: ParsedFlags, { call }: PreparedRequest, { metadata }: BuildResult): Promise<number> {
+async function deliver(flags: ParsedFlags, { call, dockerfileName }: PreparedRequest, { metadata }: BuildResult): Promise<number> {
 	const isQuiet = flags.bool('quiet') || flags.string('progress') === 'quiet';
 	if (isQuiet && !call) process.stdout.write(`${imageId(metadata)}\n`);
 	if (flags.has('iidfile')) await writeFile(flags.string('iidfile'), imageId(metadata), { mode: 0o644 });
 	if (flags.has('metadata-file')) await writeMetadataFile(flags.string('metadata-file'), metadata, process.env['BUILDX_METADATA_PROVENANCE'] ?? 'min');
 	if (!call) return 0;
-	const { text, exitCode } = callResult(call, metadata);
+	const { text, exitCode, error } = callResult(call, metadata, dockerfileName);
 	process.stdout.write(text);
+	if (error !== undefined) throw new Error(error);
 	return exitCode;
 }
 

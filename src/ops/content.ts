@@ -52,8 +52,8 @@ function compare(a: string, b: string): number {
 	return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** What stands where BuildKit's message has the ids of a worker and a snapshot. */
+/** What stands where BuildKit's message has the ids of a worker and a snapshot: 25 letters and digits each. */
 function refId(selector: string): string {
-	const id = createHash('sha256').update(selector).digest('hex').slice(0, 25);
-	return `obd::${id}`;
+	const digest = createHash('sha256').update(selector).digest('hex');
+	return `${digest.slice(0, 25)}::${digest.slice(25, 50)}`;
 }

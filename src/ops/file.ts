@@ -210,7 +210,7 @@ function copyAction(copy: pb.FileActionCopy): Omit<CopyFileAction, 'source'> {
 		type: 'copy',
 		src,
 		dest,
-		mode: mode < 0 ? undefined : mode,
+		mode: mode < 0 || modeStr !== '' ? undefined : mode,
 		modeStr,
 		attemptUnpack: attemptUnpackDockerCompatibility,
 		timestamp: given(timestamp),

@@ -165,7 +165,7 @@ export class PreparedMounts {
 		if (!mount.cacheOpt) throw new Error('missing cache mount options');
 		const { ID, sharing } = mount.cacheOpt;
 		const input = this.#input(mount);
-		const cache = await CacheMount.take(this.worker.cacheMountDir, input ? `${ID}:${await identityOf(input)}` : ID, pb.CacheSharingOpt[sharing] as 'SHARED' | 'PRIVATE' | 'LOCKED', this.context.signal);
+		const cache = await CacheMount.take(this.worker.cacheMountDir, { id: ID, ...(input && { from: await identityOf(input) }) }, pb.CacheSharingOpt[sharing] as 'SHARED' | 'PRIVATE' | 'LOCKED', this.context.signal);
 		this.#release.push(() => cache.release());
 		// A new cache directory starts as a copy of its `from`.
 		if (cache.fresh && input) await withTree(this.worker, input, this.context.signal, ({ tree }) => this.#copyTree(tree, cache.path));
@@ -202,7 +202,10 @@ export class PreparedMounts {
 		if (!option) throw new Error('invalid ssh mount options');
 		const dir = path.join(this.worker.temporaryDir, 'ssh');
 		await mkdir(dir, { recursive: true, mode: 0o711 });
-		const socket = await this.context.session.sshAgent(option.ID, { dir, uid: option.uid, gid: option.gid, mode: option.mode & 0o777 });
+		const socket = await this.context.session.sshAgent(option.ID, { dir, uid: option.uid, gid: option.gid, mode: option.mode & 0o777 }).catch((error: unknown) => {
+			if (!option.optional) throw error;
+			return undefined;
+		});
 		if (!socket) {
 			if (option.optional) return;
 			throw new Error(`no SSH key "${option.ID}" forwarded from the client`);
@@ -212,7 +215,6 @@ export class PreparedMounts {
 	}
 }
 
-/** Caches that start from different contents are different caches, whatever their id. */
 async function identityOf(input: Result): Promise<string> {
 	const result = asOpResult(input);
 	if (result.kind === 'directory') return result.root;

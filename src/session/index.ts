@@ -17,7 +17,7 @@ export interface BuildSession {
 	localDirectory(name: string, wanted: LocalRequest): Promise<LocalDirectory>;
 	/** A secret's bytes, or undefined when the client has none of that id. */
 	secret(id: string): Promise<Uint8Array | undefined>;
-	/** A socket that leads to the client's SSH agent of that id; undefined when it forwards none. */
+	/** A socket that leads to the client's SSH agent of that id; undefined when it forwards none at all, throws when none of that id. */
 	sshAgent(id: string, options: SshSocketOptions): Promise<SshSocket | undefined>;
 	/** A content store by the id clients give it: `oci:NAME` (a layout lent as a context), `local:DIR` (a cache). Throws when there is none. */
 	contentStore(id: string): Promise<ContentStore>;

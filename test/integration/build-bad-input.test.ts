@@ -134,7 +134,7 @@ test.serial('ordinary layers that are no tars, cut short, or of an unknown kind'
 	for (const [name, mediaType, bytes, error] of [
 		['garbage', 'application/vnd.oci.image.layer.v1.tar+gzip', randomBytes(5000), /gzip|not in gzip|tar/i],
 		['garbage-inside', 'application/vnd.oci.image.layer.v1.tar+gzip', gzipSync(randomBytes(5000)), /tar/i],
-		['short', 'application/vnd.oci.image.layer.v1.tar+gzip', tar.subarray(0, tar.length >> 1), /truncated|unexpected end|ends/i],
+		['short', 'application/vnd.oci.image.layer.v1.tar+gzip', tar.subarray(0, tar.length >> 1), /unexpected EOF/],
 		['unknown', 'application/vnd.oci.image.layer.v1.squashfs', tar, /squashfs/],
 	] as const) {
 		const store = await ownStore(t);

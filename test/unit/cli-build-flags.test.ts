@@ -96,7 +96,7 @@ test('defaults', async (t) => {
 	const { request, call } = await prepare([context]);
 	t.deepEqual(request, {
 		exports: [{ type: 'image', attributes: {} }],
-		secrets: {}, ssh: {}, allow: [], insecureRegistries: [],
+		secrets: {}, ssh: {}, allow: [], uploads: {}, insecureRegistries: [],
 		localDirectories: { context, dockerfile: context },
 		contentStores: {}, cacheImports: [], cacheExports: [],
 		frontendAttributes: { filename: 'Dockerfile' },
@@ -163,10 +163,10 @@ const failures: readonly (readonly [string[], string | RegExp])[] = [
 	[['--ssh', 'default', context], /^--ssh default: invalid empty ssh agent socket/],
 	[['--add-host', 'h:nonsense', context], 'invalid host h:nonsense'],
 	[['--add-host', 'h', context], 'invalid host h'],
-	[['--ulimit', 'nofile', context], 'invalid ulimit argument: nofile'],
-	[['--ulimit', 'nonsense=1', context], 'invalid ulimit type: nonsense'],
-	[['--ulimit', 'nofile=5:1', context], 'ulimit soft limit must be less than or equal to hard limit: 5 > 1'],
-	[['--ulimit', 'nofile=1:2:3', context], 'too many limit value arguments - 1:2:3, can only have up to two, `soft[:hard]`'],
+	[['--ulimit', 'nofile', context], 'invalid argument "nofile" for "--ulimit" flag: invalid ulimit argument: nofile'],
+	[['--ulimit', 'nonsense=1', context], 'invalid argument "nonsense=1" for "--ulimit" flag: invalid ulimit type: nonsense'],
+	[['--ulimit', 'nofile=5:1', context], 'invalid argument "nofile=5:1" for "--ulimit" flag: ulimit soft limit must be less than or equal to hard limit: 5 > 1'],
+	[['--ulimit', 'nofile=1:2:3', context], 'invalid argument "nofile=1:2:3" for "--ulimit" flag: too many limit value arguments - 1:2:3, can only have up to two, `soft[:hard]`'],
 	[['--network', 'bridge', context], /^network mode "bridge" not supported/],
 	[['--allow', 'everything', context], 'unknown entitlement everything'],
 	[['--shm-size', 'much', context], /invalid size/],
@@ -211,7 +211,16 @@ test('a Dockerfile from stdin, with and without a context', async (t) => {
 	await withContext.release();
 
 	t.is((await t.throwsAsync(prepare(['-f', 'x', '-'], { stdin: 'FROM scratch' }))).message, 'failed to build: ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles');
-	t.regex((await t.throwsAsync(prepare(['-'], { stdin: Buffer.from([0x1f, 0x8b, 8, 0]) }))).message, /tar archive on stdin/);
+});
+
+test('a context as a tar archive from stdin is uploaded when the build asks for it', async (t) => {
+	const archive = Buffer.concat([Buffer.from([0x1f, 0x8b, 8, 0]), Buffer.alloc(2000, 1)]);
+	const { request } = await prepare(['-f', 'sub/Dockerfile', '-'], { stdin: archive });
+	t.deepEqual(request.frontendAttributes, { context: 'http://buildkit-session/context', filename: 'sub/Dockerfile' });
+	t.deepEqual(request.localDirectories, {});
+	const chunks: Uint8Array[] = [];
+	for await (const chunk of request.uploads?.['/context'] ?? []) chunks.push(chunk);
+	t.deepEqual(Buffer.concat(chunks), archive);
 });
 
 test('remote contexts go to the frontend', async (t) => {
@@ -228,10 +237,13 @@ test('calls', (t) => {
 	t.is(parseCall('build'), undefined);
 	t.deepEqual(parseCall('check,format=json,ignorestatus=true'), { name: 'lint', format: 'json', ignoreStatus: true });
 	const lint = { name: 'lint', format: '', ignoreStatus: false };
-	t.deepEqual(callResult(lint, { 'result.json': '{"warnings":[{}]}', 'result.txt': 'W\n', 'result.statuscode': '1' }), { text: 'Check complete, 1 warning has been found!\nW\n', exitCode: 1 });
-	t.deepEqual(callResult({ ...lint, ignoreStatus: true }, { 'result.json': '{"warnings":[{},{}]}', 'result.txt': 'W\n', 'result.statuscode': '1' }), { text: 'Check complete, 2 warnings have been found!\nW\n', exitCode: 0 });
-	t.deepEqual(callResult(lint, { 'result.json': '{"warnings":null}', 'result.txt': '', 'result.statuscode': '0' }), { text: 'Check complete, no warnings found.\n', exitCode: 0 });
-	t.deepEqual(callResult({ ...lint, name: 'targets', format: 'json' }, { 'result.json': '{"a":1}', 'result.txt': 'x' }), { text: '{"a":1}\n', exitCode: 0 });
+	const warned = (count: number): string => JSON.stringify({ warnings: Array.from({ length: count }, () => ({})), sources: [{ filename: 'Dockerfile', data: Buffer.from('FROM scratch\nFOO\n').toString('base64') }] });
+	t.deepEqual(callResult(lint, { 'result.json': warned(1), 'result.txt': 'W\nDockerfile:1\n', 'result.statuscode': '1' }, 'sub/My.Dockerfile'), { text: 'Check complete, 1 warning has been found!\nW\nsub/My.Dockerfile:1\n', exitCode: 1 });
+	t.deepEqual(callResult({ ...lint, ignoreStatus: true }, { 'result.json': warned(2), 'result.txt': 'W\n', 'result.statuscode': '1' }, 'D'), { text: 'Check complete, 2 warnings have been found!\nW\n', exitCode: 0 });
+	t.deepEqual(callResult(lint, { 'result.json': '{"warnings":null}', 'result.txt': '', 'result.statuscode': '0' }, 'D'), { text: 'Check complete, no warnings found.\n', exitCode: 0 });
+	const failing = JSON.stringify({ ...JSON.parse(warned(0)) as object, buildError: { message: 'unknown', location: { ranges: [{ start: { line: 2 }, end: { line: 2 } }] } } });
+	t.is(callResult(lint, { 'result.json': failing, 'result.txt': '', 'result.statuscode': '1' }, 'D').error, 'unknown\nD:2\n--------------------\n   1 |     FROM scratch\n   2 | >>> FOO\n   3 |     \n--------------------\n');
+	t.deepEqual(callResult({ ...lint, name: 'targets', format: 'json' }, { 'result.json': '{"a":1}', 'result.txt': 'x' }, 'D'), { text: '{"a":1}\n', exitCode: 0 });
 });
 
 test('attestations', async (t) => {

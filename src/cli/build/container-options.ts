@@ -22,8 +22,17 @@ const ulimitNames = new Set(['as', 'core', 'cpu', 'data', 'fsize', 'locks', 'mem
 
 /** `name=soft[:hard]` to the frontend's `name=soft:hard,...`, sorted by name; the last value of a name counts. */
 export function ulimits(values: readonly string[]): string {
-	const limits = new Map(values.map(ulimit));
+	const limits = new Map(values.map((value) => argumentOf('ulimit', value, ulimit)));
 	return [...limits].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, limit]) => `${name}=${limit}`).join(',');
+}
+
+/** Parses the value of a flag; an error says which flag it was, as docker's parser does. */
+export function argumentOf<T>(flag: string, value: string, parse: (value: string) => T): T {
+	try {
+		return parse(value);
+	} catch (error) {
+		throw new Error(`invalid argument ${JSON.stringify(value)} for "--${flag}" flag: ${(error as Error).message}`, { cause: error });
+	}
 }
 
 function ulimit(value: string): readonly [string, string] {

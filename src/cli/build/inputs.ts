@@ -1,5 +1,5 @@
 // Where the build's files come from: the context, the Dockerfile, named contexts.
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { lstat, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
@@ -12,6 +12,10 @@ export interface Inputs {
 	readonly attributes: Record<string, string>;
 	/** Directories of content stores, by the id the build asks for. */
 	readonly contentStores: Record<string, string>;
+	/** By path below `http://buildkit-session`, to be read once. */
+	readonly uploads: Record<string, AsyncIterable<Uint8Array>>;
+	/** What the Dockerfile is called where the user is told of it. */
+	readonly dockerfileName: string;
 	/** Removes what was written for the build. */
 	readonly release: () => Promise<void>;
 }
@@ -39,6 +43,8 @@ export async function findInputs(flags: InputFlags): Promise<Inputs> {
 			directories: { ...main.directories, ...named.directories },
 			attributes: { ...main.attributes, ...named.attributes },
 			contentStores: named.contentStores,
+			uploads: main.uploads ?? {},
+			dockerfileName: dockerfileName(flags),
 			release,
 		};
 	} catch (error) {
@@ -47,7 +53,12 @@ export async function findInputs(flags: InputFlags): Promise<Inputs> {
 	}
 }
 
-type Found = Pick<Inputs, 'directories' | 'attributes'>;
+type Found = Pick<Inputs, 'directories' | 'attributes'> & Partial<Pick<Inputs, 'uploads'>>;
+
+function dockerfileName({ context, file }: InputFlags): string {
+	if (file === '-' || (file === '' && context === '-')) return 'stdin';
+	return file === '' && !isRemote(context) ? path.join(context, 'Dockerfile') : file;
+}
 
 async function mainInputs({ context, file, stdin }: InputFlags, made: string[]): Promise<Found> {
 	if (context === '') throw new Error('please specify build context (e.g. "." for the current directory)');
@@ -60,6 +71,9 @@ async function mainInputs({ context, file, stdin }: InputFlags, made: string[]):
 		if (isHttpUrl(file)) throw new Error(`a Dockerfile from a URL is not supported by obd: download ${file} and pipe it in with --file -`);
 		const dir = file === '' ? context : path.dirname(file);
 		const name = file === '' ? 'Dockerfile' : path.basename(file);
+		await lstat(dir).catch((error: unknown) => {
+			throw new Error(`resolve : lstat ${dir}: no such file or directory`, { cause: error });
+		});
 		return { directories: { context, dockerfile: dir }, attributes: { filename: await lowerCaseIfOnly(dir, name) } };
 	}
 	if (isRemote(context)) {
@@ -73,10 +87,18 @@ async function mainInputs({ context, file, stdin }: InputFlags, made: string[]):
 	throw new Error(`unable to prepare context: path ${JSON.stringify(context)} not found`);
 }
 
-/** `-`: a Dockerfile without context. */
+/** `-`: the context as a tar archive, which the build asks for, or a Dockerfile without context. */
 async function stdinInputs(stdin: Readable, file: string, made: string[]): Promise<Found> {
-	const content = await readAll(stdin);
-	if (isArchive(content)) throw new Error('a build context as a tar archive on stdin is not supported by obd: unpack it and give its directory');
+	const stream = stdin[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+	const head = await readHead(stream);
+	if (isArchive(head)) {
+		return {
+			directories: {},
+			attributes: { context: 'http://buildkit-session/context', filename: file === '' ? 'Dockerfile' : file },
+			uploads: { '/context': joined(head, stream) },
+		};
+	}
+	const content = await readAll(joined(head, stream));
 	if (file !== '') throw new Error('ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles');
 	const empty = await mkdtemp(path.join(tmpdir(), 'obd-empty-context-'));
 	made.push(empty);
@@ -90,6 +112,8 @@ async function writtenDockerfile(content: Buffer, made: string[]): Promise<{ rea
 	return { dockerfile: dir };
 }
 
+type NamedContexts = Pick<Inputs, 'directories' | 'attributes' | 'contentStores'>;
+
 /** `dockerfile` counts where there is no `Dockerfile`. */
 async function lowerCaseIfOnly(dir: string, name: string): Promise<string> {
 	if (name !== 'Dockerfile') return name;
@@ -97,14 +121,15 @@ async function lowerCaseIfOnly(dir: string, name: string): Promise<string> {
 	return !names.includes(name) && names.includes('dockerfile') ? 'dockerfile' : name;
 }
 
-async function namedContexts(values: readonly string[]): Promise<Omit<Inputs, 'release'>> {
-	const found: Omit<Inputs, 'release'> = { directories: {}, attributes: {}, contentStores: {} };
+async function namedContexts(values: readonly string[]): Promise<NamedContexts> {
+	const found: NamedContexts = { directories: {}, attributes: {}, contentStores: {} };
 	for (const value of values.filter((one) => one !== '')) {
 		const equals = value.indexOf('=');
 		if (equals < 0) throw new Error(`invalid context value: ${value}, expected key=value`);
 		const name = contextName(value.slice(0, equals));
 		const source = value.slice(equals + 1);
-		if (isRemote(source) || source.startsWith('docker-image://') || source.startsWith('target:')) {
+		if (source.startsWith('target:')) throw new Error(`failed to find target ${source.slice('target:'.length)} for context ${name}`);
+		if (isRemote(source) || source.startsWith('docker-image://')) {
 			found.attributes[`context:${name}`] = source;
 			continue;
 		}
@@ -153,7 +178,24 @@ async function isDirectory(dir: string): Promise<boolean> {
 	return stat(dir).then((stats) => stats.isDirectory(), () => false);
 }
 
-async function readAll(stream: Readable): Promise<Buffer> {
+/** The first bytes, enough to tell a tar archive; all of them when there are fewer. */
+async function readHead(stream: AsyncIterator<Buffer>): Promise<Buffer> {
+	const chunks: Buffer[] = [];
+	for (let size = 0; size < 512;) {
+		const { done, value } = await stream.next();
+		if (done === true) break;
+		chunks.push(value);
+		size += value.length;
+	}
+	return Buffer.concat(chunks);
+}
+
+async function* joined(head: Buffer, rest: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
+	yield head;
+	yield* { [Symbol.asyncIterator]: () => rest };
+}
+
+async function readAll(stream: AsyncIterable<unknown>): Promise<Buffer> {
 	const chunks: Buffer[] = [];
 	for await (const chunk of stream) chunks.push(chunk as Buffer);
 	return Buffer.concat(chunks);

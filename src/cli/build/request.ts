@@ -7,7 +7,7 @@ import { defaultPlatform, formatPlatformAll, normalizePlatform, parsePlatform } 
 import { attestAttributes } from './attest.js';
 import { caches } from './cache.js';
 import { callAttributes, parseCall, type Call } from './call.js';
-import { allowed, extraHosts, networkMode, ulimits } from './container-options.js';
+import { allowed, argumentOf, extraHosts, networkMode, ulimits } from './container-options.js';
 import { parseBool, type ParsedFlags } from './flag-set.js';
 import { findInputs } from './inputs.js';
 import { parseSecrets, parseSsh } from './lent.js';
@@ -28,6 +28,8 @@ export interface PreparedRequest {
 	readonly call: Call | undefined;
 	/** What the user should know, and does not stop the build. */
 	readonly warnings: readonly string[];
+	/** What the Dockerfile is called where the user is told of it. */
+	readonly dockerfileName: string;
 	/** Removes what was written for the build (a Dockerfile from stdin). */
 	readonly release: () => Promise<void>;
 }
@@ -62,8 +64,9 @@ export async function prepareRequest(flags: ParsedFlags, context: string, surrou
 		throw new Error(`failed to build: ${(error as Error).message}`, { cause: error });
 	});
 	return {
-		request: { ...request, localDirectories: inputs.directories, contentStores: { ...inputs.contentStores, ...cache.contentStores }, cacheImports: cache.imports, cacheExports: cache.exports, frontendAttributes: { ...attributes, ...inputs.attributes } },
+		request: { ...request, localDirectories: inputs.directories, uploads: inputs.uploads, contentStores: { ...inputs.contentStores, ...cache.contentStores }, cacheImports: cache.imports, cacheExports: cache.exports, frontendAttributes: { ...attributes, ...inputs.attributes } },
 		call,
+		dockerfileName: inputs.dockerfileName,
 		warnings: cache.warnings,
 		release: inputs.release,
 	};
@@ -120,6 +123,6 @@ function platforms(values: readonly string[]): string {
 }
 
 function shmSize(text: string): string {
-	const bytes = text === '' ? 0 : parseBytes(text);
+	const bytes = text === '' ? 0 : argumentOf('shm-size', text, parseBytes);
 	return bytes > 0 ? String(bytes) : '';
 }

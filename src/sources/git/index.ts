@@ -1,7 +1,7 @@
 // git:// sources, through the git program as BuildKit does it. The key is the commit with what is done to its
 // checkout, so a build where nothing moved asks the remote once and fetches nothing.
 import { randomBytes } from 'node:crypto';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { SourceOp } from '../../llb/index.js';
 import type { BuildSession } from '../../session/index.js';
@@ -42,6 +42,7 @@ export class GitSource implements Source {
 	async fetch(context: SourceContext): Promise<SourceContent> {
 		return this.#fetched(context, async (repository) => {
 			const directory = await scratchDirectory(this.options.temporaryDir, 'git-', context.signal);
+			await chmod(directory, 0o755);
 			return directoryContent(await checkOut(repository, this.#id, directory), context.signal);
 		});
 	}

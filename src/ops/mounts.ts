@@ -208,7 +208,7 @@ export class PreparedMounts {
 		});
 		if (!socket) {
 			if (option.optional) return;
-			throw new Error(`no SSH key "${option.ID}" forwarded from the client`);
+			throw new Error(`no SSH key "${option.ID || 'default'}" forwarded from the client`);
 		}
 		this.#release.push(() => socket.close());
 		this.mounts.push({ destination, source: socket.path, type: 'bind', options: ['rbind'] });

@@ -200,7 +200,7 @@ test.serial('git over http with a token, over ssh with an agent or a key; neithe
 	await build(store, ['--ssh', `default=${ssh.key}`, '-o', outSsh, `${ssh.url}${repositories}/r.git`]);
 	t.is(await readFile(path.join(outSsh, 'file'), 'utf8'), 'private\n');
 	const none = await runObd(store, [`${ssh.url}${repositories}/r.git`]);
-	t.regex(none.stderr, /no SSH key "default" forwarded from the client/);
+	t.regex(none.stderr, /unset ssh forward key default/);
 	await nothingLeft(t, store);
 });
 

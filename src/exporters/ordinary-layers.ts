@@ -59,7 +59,13 @@ export class OrdinaryLayers {
 		const path = await this.store.blobPath(changeset.digest, changeset.size);
 		if (path === undefined) throw new Error(`layer ${changeset.digest} is not in the store`);
 		const origin: BlobOrigin = { kind: 'file', path };
-		const descriptor: Descriptor = { mediaType: layerType(compression, options.ociMediaTypes), digest: changeset.digest, size: changeset.size };
+		const descriptor: Descriptor = {
+			mediaType: layerType(compression, options.ociMediaTypes),
+			digest: changeset.digest,
+			size: changeset.size,
+			// As BuildKit marks what it has rewritten.
+			...(epoch !== undefined && { annotations: { 'buildkit/rewritten-timestamp': String(epoch) } }),
+		};
 		return { blob: { descriptor, origin }, record: { diffId: changeset.diffId } };
 	}
 

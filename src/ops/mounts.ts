@@ -36,6 +36,8 @@ export class PreparedMounts {
 	#root: RootMount | undefined;
 	readonly #outputs: OutputMount[] = [];
 	readonly #release: Release[] = [];
+	/** A step that mounts one cache twice sees the same directory, and does not wait for itself. */
+	readonly #caches = new Map<string, CacheMount>();
 	/** Disks beside the root's. */
 	readonly otherDisks: Watched[] = [];
 
@@ -165,10 +167,16 @@ export class PreparedMounts {
 		if (!mount.cacheOpt) throw new Error('missing cache mount options');
 		const { ID, sharing } = mount.cacheOpt;
 		const input = this.#input(mount);
-		const cache = await CacheMount.take(this.worker.cacheMountDir, { id: ID, ...(input && { from: await identityOf(input) }) }, pb.CacheSharingOpt[sharing] as 'SHARED' | 'PRIVATE' | 'LOCKED', this.context.signal);
-		this.#release.push(() => cache.release());
+		const directory = { id: ID, ...(input && { from: await identityOf(input) }) };
+		const key = JSON.stringify(directory);
+		const known = this.#caches.get(key);
+		const cache = known ?? await CacheMount.take(this.worker.cacheMountDir, directory, pb.CacheSharingOpt[sharing] as 'SHARED' | 'PRIVATE' | 'LOCKED', this.context.signal);
+		if (!known) {
+			this.#caches.set(key, cache);
+			this.#release.push(() => cache.release());
+		}
 		// A new cache directory starts as a copy of its `from`.
-		if (cache.fresh && input) await withTree(this.worker, input, this.context.signal, ({ tree }) => this.#copyTree(tree, cache.path));
+		if (!known && cache.fresh && input) await withTree(this.worker, input, this.context.signal, ({ tree }) => this.#copyTree(tree, cache.path));
 		if (mount.output !== -1 && input) this.#outputs.push({ output: mount.output, source: await this.#snapshotOf(mount) });
 		await this.#bind(cache.path, mount.selector, destination, mount.readonly);
 	}

@@ -105,6 +105,13 @@ test.serial('build arguments and a moved tag are changes; --no-cache and --no-ca
 	await nothingLeft(t, store);
 });
 
+test.serial('a step that mounts one cache twice, alone, sees it twice', async (t) => {
+	const { base, store } = t.context;
+	const mounts = ['/a', '/b'].map((target) => `--mount=type=cache,id=twice,sharing=locked,target=${target}`).join(' ');
+	const context = await makeContext(store, { Dockerfile: `FROM ${base}\nRUN ${mounts} touch /a/file && test -f /b/file\n` });
+	t.is(stateOf((await build(store, [context])).stderr, /RUN --mount=type=cache,id=twice/), 'DONE');
+});
+
 test.serial('cache mounts last from build to build', async (t) => {
 	const { base, store } = t.context;
 	const context = await makeContext(store, { Dockerfile: `FROM ${base}\nARG N\nRUN --mount=type=cache,target=/cache echo $N >> /cache/log && cat /cache/log\n` });

@@ -61,7 +61,7 @@ export class Build implements GatewayHost {
 			options.onStatus(status);
 			this.#pushEarly(status);
 		});
-		this.#earlyPushes = options.exports.flatMap((one) => builder.exporter.earlyPush(one, options.signal) ?? []);
+		this.#earlyPushes = options.exports.flatMap((one) => builder.exporter.earlyPush(one, { signal: options.signal, credentials: options.session.credentials }) ?? []);
 		options.signal.addEventListener('abort', this.close, { once: true });
 		for (const request of options.cacheImports ?? []) this.#importCache(request);
 	}
@@ -107,8 +107,14 @@ export class Build implements GatewayHost {
 		const id = JSON.stringify(source);
 		if (this.#cacheImports.has(id)) return;
 		this.#cacheImports.add(id);
-		const context = { ...this.builder.cacheAccess, session: this.session, signal: this.signal };
+		const context = { ...this.#cacheAccess(), session: this.session, signal: this.signal };
 		this.#job.addCache(new ForeignCache(source, this.worker.snapshots, context, (name, work) => this.shown(name, work)));
+	}
+
+	/** Caches are in registries the client may need to log in to. */
+	#cacheAccess(): Builder['cacheAccess'] {
+		const { registry, ...others } = this.builder.cacheAccess;
+		return { registry: registry.as(this.session.credentials), ...others };
 	}
 
 	/** What a definition stands for, to be solved when it is wanted; undefined for scratch. Throws `failed to load LLB: ...`. */
@@ -203,7 +209,7 @@ export class Build implements GatewayHost {
 				const preparing = reporter.status('preparing build cache for export');
 				const entries = target.mode === 'max' ? cacheEntries(await this.#job.finished()) : await this.#entriesOf(definitionsOf(output));
 				preparing.done();
-				const { blobs, ...access } = this.builder.cacheAccess;
+				const { blobs, ...access } = this.#cacheAccess();
 				return exportCache(target, entries, { ...access, blobPath: (digest, size) => blobs.blobPath(digest, size), session: this.session, reporter, signal: this.signal });
 			});
 			Object.assign(response, target.ignoreError ? await written.catch(() => ({})) : await written);
@@ -240,7 +246,7 @@ export class Build implements GatewayHost {
 	}
 
 	#exportOne(request: ExportRequest, output: BuildOutput): Promise<Record<string, string>> {
-		return this.shown(exportName(request), (reporter) => this.builder.exporter.run(request, output, { signal: this.signal, reporter }));
+		return this.shown(exportName(request), (reporter) => this.builder.exporter.run(request, output, { signal: this.signal, reporter, credentials: this.session.credentials }));
 	}
 
 	/** Solves; an error of a vertex gets the places in the sources it comes from. */

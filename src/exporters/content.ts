@@ -1,5 +1,6 @@
 // What exporters share: the build's result, and blobs that an image consists of.
 import type { Descriptor, ImageConfig, Platform } from '../image/index.js';
+import type { CredentialProvider } from '../registry/index.js';
 import type { Snapshot } from '../snapshot/index.js';
 import type { VertexReporter } from '../solver/index.js';
 import type { RemoteSource } from '../device/types.js';
@@ -72,6 +73,8 @@ export interface CommittedImage {
 export interface ExportContext {
 	readonly signal: AbortSignal;
 	readonly reporter: VertexReporter;
+	/** Who pushes; absent where this host's own configuration says it. */
+	readonly credentials?: CredentialProvider | undefined;
 }
 
 /** Runs one named piece of an export, shown as a line below the exporter's vertex. */

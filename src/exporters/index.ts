@@ -77,12 +77,12 @@ export class Exporter {
 	}
 
 	/** Uploads layers before the export itself; undefined for an export that pushes no block layers as they are. */
-	earlyPush({ type, attributes }: ExportRequest, signal: AbortSignal): EarlyPush | undefined {
+	earlyPush({ type, attributes }: ExportRequest, { signal, credentials }: Pick<ExportContext, 'signal' | 'credentials'>): EarlyPush | undefined {
 		if (type !== 'image') return undefined;
 		const options = imageOptions(type, attributes);
 		if (!options.push || options.compression !== 'overlaybd' || options.rewriteTimestamp || options.names.includes('*')) return undefined;
 		const { registry, isInsecure, store } = this.options;
-		return new EarlyPush(options, { registry, isInsecure, blobPath: (digest, size) => store.blobPath(digest, size), signal });
+		return new EarlyPush(options, { registry: registry.as(credentials), isInsecure, blobPath: (digest, size) => store.blobPath(digest, size), signal });
 	}
 
 	/** Exports a result. The answer is BuildKit's exporter response. */
@@ -116,7 +116,7 @@ export class Exporter {
 				if (isCanonical && !name.includes('@')) await this.options.store.keepImage(`${full}@${digest}`, image);
 			});
 		}
-		if (options.push) await pushToNames(image, fullNames(names), options, { ...context, ...this.options });
+		if (options.push) await pushToNames(image, fullNames(names), options, { ...context, isInsecure: this.options.isInsecure, registry: this.options.registry.as(context.credentials) });
 		return metadata(image, image.root, names);
 	}
 
@@ -130,7 +130,7 @@ export class Exporter {
 			docker: type === 'docker',
 			root,
 			openRemote: (source: { repository: string; insecure: boolean }, descriptor: CommittedImage['root'], signal: AbortSignal) => (
-				Promise.resolve(this.options.registry.repository(source.repository, { insecure: source.insecure }).openBlob(descriptor, { signal }))
+				Promise.resolve(this.options.registry.as(context.credentials).repository(source.repository, { insecure: source.insecure }).openBlob(descriptor, { signal }))
 			),
 			signal: context.signal,
 		};

@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import http2, { constants, performServerHandshake, type Http2Server, type Http2SecureServer, type IncomingHttpHeaders, type SecureServerOptions, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { MessageReader, onlyMessage, writeMessage } from './framing.js';
 import { parseTimeout, serverOptions, widenWindow } from './http2.js';
@@ -27,6 +28,7 @@ export class RpcServer {
 	readonly #routes = new Map<string, Route>();
 	readonly #servers: (Http2Server | Http2SecureServer)[] = [];
 	readonly #sessions = new Set<ServerHttp2Session>();
+	readonly #sockets = new Set<Socket>();
 	#calls = 0;
 	#closing = false;
 
@@ -45,6 +47,10 @@ export class RpcServer {
 	/** Starts listening; resolves to the address as it came out (a port that was 0). */
 	async listen({ address, tls }: ListenOptions): Promise<{ readonly port: number | undefined }> {
 		const server = tls ? http2.createSecureServer({ ...serverOptions(), ...tls, allowHTTP1: false }) : http2.createServer(serverOptions());
+		server.on('connection', (socket: Socket) => {
+			this.#sockets.add(socket);
+			socket.once('close', () => { this.#sockets.delete(socket); });
+		});
 		server.on('session', (session: ServerHttp2Session) => { this.#adopt(session); });
 		server.on('sessionError', (error: Error) => { this.onError(error); });
 		if ('path' in address) await rm(address.path, { force: true });
@@ -74,7 +80,11 @@ export class RpcServer {
 		this.#closing = true;
 		const closed = this.#servers.map((server) => new Promise<void>((resolve) => { server.close(() => { resolve(); }); }));
 		const sessions = [...this.#sessions].map((session) => new Promise<void>((resolve) => { session.destroyed ? resolve() : session.close(resolve); }));
-		const timer = setTimeout(() => { for (const session of this.#sessions) session.destroy(); }, patience);
+		const timer = setTimeout(() => {
+			for (const session of this.#sessions) session.destroy();
+			// A session that was being closed would wait for its peer to hang up.
+			for (const socket of this.#sockets) socket.destroy();
+		}, patience);
 		await Promise.all([...closed, ...sessions]);
 		clearTimeout(timer);
 	}

@@ -29,6 +29,7 @@ export interface RepositoryOptions {
 
 export class RegistryClient {
 	readonly #transport: Transport;
+	readonly #others = new WeakMap<CredentialProvider, RegistryClient>();
 	readonly #endpoints = new Map<string, Endpoint>();
 	readonly #repositories = new Map<string, Repository>();
 	readonly #hosts: HostConfigs;
@@ -36,12 +37,21 @@ export class RegistryClient {
 	readonly #retry: RetryPolicy;
 	readonly #userAgent: string;
 
-	constructor(options: RegistryOptions = {}) {
-		this.#transport = new Transport(options.environment);
+	/** @param transport of another client, which closes it */
+	constructor(private readonly options: RegistryOptions = {}, transport?: Transport) {
+		this.#transport = transport ?? new Transport(options.environment);
 		this.#hosts = options.hosts ?? {};
 		this.#credentials = options.credentials ?? dockerCredentials();
 		this.#retry = { ...defaultRetryPolicy, ...options.retry };
 		this.#userAgent = options.userAgent ?? 'obd/0.1.0';
+	}
+
+	/** The same client for somebody with other credentials, who shares no login with this one; undefined: this one. */
+	as(credentials: CredentialProvider | undefined): RegistryClient {
+		if (!credentials) return this;
+		let other = this.#others.get(credentials);
+		if (!other) this.#others.set(credentials, other = new RegistryClient({ ...this.options, credentials }, this.#transport));
+		return other;
 	}
 
 	/** The repository a reference names (its tag and digest do not matter). */

@@ -5,10 +5,11 @@ import { Caller } from './caller.js';
 import { remoteStore } from './content-store.js';
 import { exportReceiver } from './export-receiver.js';
 import type { Transfers } from './files/transfers.js';
+import { AuthDefinition } from './gen/auth.js';
 import { SecretsDefinition } from './gen/secrets.js';
 import { SSHDefinition } from './gen/ssh.js';
 import { UploadDefinition } from './gen/upload.js';
-import type { BuildSession, ContentStore, ExportReceiver, LocalDirectory, LocalRequest, SshSocket, SshSocketOptions } from './index.js';
+import type { BuildSession, ContentStore, ExportReceiver, LocalDirectory, LocalRequest, RegistryCredentials, SshSocket, SshSocketOptions } from './index.js';
 import { relayAgent } from './ssh-agent.js';
 import { Tunnel } from './tunnel.js';
 
@@ -26,6 +27,8 @@ export interface ClientSessionOptions {
 
 export class ClientSession implements BuildSession {
 	readonly #releases: (() => void)[] = [];
+	/** A client without credentials, and a build without a client, are anonymous: this host's own are not theirs. */
+	readonly credentials = (host: string): Promise<RegistryCredentials | undefined> => this.#credentialsFor(host);
 
 	constructor(private readonly options: ClientSessionOptions) {}
 
@@ -93,6 +96,13 @@ export class ClientSession implements BuildSession {
 	/** The build has ended: its directories are free for the next one. Idempotent. */
 	close(): void {
 		for (const release of this.#releases.splice(0)) release();
+	}
+
+	async #credentialsFor(Host: string): Promise<RegistryCredentials | undefined> {
+		const { caller, signal } = this.options;
+		if (!caller?.has(AuthDefinition, AuthDefinition.methods.credentials)) return undefined;
+		const { Username, Secret } = await caller.unary(AuthDefinition, AuthDefinition.methods.credentials, { Host }, { signal });
+		return Secret === '' ? undefined : { username: Username, secret: Secret };
 	}
 
 	/** The session a source names, while it is there; else the build's own. */

@@ -21,8 +21,16 @@ export interface BuildSession {
 	sshAgent(id: string, options: SshSocketOptions): Promise<SshSocket | undefined>;
 	/** A content store by the id clients give it: `oci:NAME` (a layout lent as a context), `local:DIR` (a cache). Throws when there is none. */
 	contentStore(id: string): Promise<ContentStore>;
+	/** Who the client is to a registry host; absent where this host's own configuration says it. */
+	readonly credentials?: (host: string) => Promise<RegistryCredentials | undefined>;
 	/** What the client uploads under a path of `http://buildkit-session/`; throws when there is nothing. */
 	upload(path: string): Promise<AsyncIterable<Uint8Array>>;
+}
+
+export interface RegistryCredentials {
+	/** '' together with an identity token. */
+	readonly username: string;
+	readonly secret: string;
 }
 
 /** What of a client's directory is wanted: whoever has to transfer it need not bring more. */

@@ -26,13 +26,13 @@ export class ImageResolver {
 	/** Resolves for one build: the same reference and platform always give it the same answer. */
 	resolve(reference: string, platform: Platform, session: BuildSession, signal: AbortSignal): Promise<ImageSourceInfo> {
 		const key = JSON.stringify([reference, platform.os, platform.architecture, platform.variant]);
-		return this.#asked.get(session, key, () => this.#resolve(reference, platform, signal));
+		return this.#asked.get(session, key, () => this.#resolve(reference, platform, session, signal));
 	}
 
-	async #resolve(reference: string, platform: Platform, signal: AbortSignal): Promise<ImageSourceInfo> {
+	async #resolve(reference: string, platform: Platform, session: BuildSession, signal: AbortSignal): Promise<ImageSourceInfo> {
 		const { registry, cache } = this.options;
 		const insecure = this.options.isInsecure(reference.split('/', 1)[0] ?? '');
-		const resolved = await registry.resolve(reference, { platform, cache, insecure, signal });
+		const resolved = await registry.as(session.credentials).resolve(reference, { platform, cache, insecure, signal });
 		const repository = resolved.reference.replace(/(?::[^/@]+)?(?:@.*)?$/, '');
 		return { resolved, source: { repository, insecure } };
 	}

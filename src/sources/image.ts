@@ -65,7 +65,7 @@ export class ImageSource implements Source {
 		context.reporter.status(`resolve ${resolved.reference}`).done();
 		const layers = imageLayers(resolved, source, this.#limit);
 		if (layers.kind === 'overlaybd') return { kind: 'snapshot', snapshot: snapshots.snapshot(layers.layers) };
-		const repository = registry.repository(source.repository, { insecure: source.insecure });
+		const repository = registry.as(context.session.credentials).repository(source.repository, { insecure: source.insecure });
 		const open = ({ mediaType, digest, size }: LayerOrigin, signal: AbortSignal): Readable => repository.openBlob({ mediaType, digest, size }, { signal });
 		return { kind: 'snapshot', snapshot: await convert(layers.layers, open, this.options, context) };
 	}

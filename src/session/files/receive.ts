@@ -48,6 +48,8 @@ class Receiver {
 	/** Files asked for, by their place in the list. */
 	readonly #incoming = new Map<number, Incoming>();
 	readonly #large: [id: number, stat: Stat][] = [];
+	/** Hard links; made last, when what they link to is there. */
+	readonly #links: Stat[] = [];
 	/** Directories whose entries change: they get their time back at the end. */
 	readonly #touched = new Set<string>();
 	readonly #written = new Set<string>();
@@ -95,8 +97,9 @@ class Receiver {
 		if (old && fileType(old.mode) !== fileType(stat.mode)) await this.#remove([stat.path]);
 		this.#touched.add(parentOf(stat.path));
 		this.#written.add(stat.path);
-		if (fileType(stat.mode) !== 0 || stat.linkname !== '') return this.sink.write(tarHeader(stat, 0));
-		if (stat.size > smallFileBytes) this.#large.push([id, stat]);
+		if (fileType(stat.mode) !== 0) return this.sink.write(tarHeader(stat, 0));
+		if (stat.linkname !== '') this.#links.push(stat);
+		else if (stat.size > smallFileBytes) this.#large.push([id, stat]);
 		else this.#ask(id, stat);
 	}
 
@@ -162,9 +165,10 @@ class Receiver {
 		// What is below a directory that goes, goes with it.
 		const goneSet = new Set(gone);
 		await this.#remove(gone.filter((path) => !goneSet.has(parentOf(path)) && this.#isStillThere(path)));
+		for (const link of this.#links) await this.sink.write(tarHeader(link, 0));
 		for (const path of this.#touched) {
 			const stat = this.#found.get(path);
-			if (stat) await this.sink.write(tarHeader(stat, 0));
+			if (stat && isDirectory(stat.mode)) await this.sink.write(tarHeader(stat, 0));
 		}
 		await this.sink.write(tarEnd);
 		await this.sink.end();

@@ -99,6 +99,14 @@ export async function build(store: TestStore, args: readonly string[], options: 
 	return result;
 }
 
+export function startObdBuildd(store: TestStore, args: readonly string[]): RunningProgram {
+	return start('obd-buildd', ['--root', store.root, ...args], store, {});
+}
+
+export function runObdBuildd(store: TestStore, args: readonly string[]): Promise<ProgramResult> {
+	return startObdBuildd(store, args).ended;
+}
+
 export function runObdImage(store: TestStore, args: readonly string[]): Promise<ProgramResult> {
 	return start('obd-image', args, store, {}).ended;
 }

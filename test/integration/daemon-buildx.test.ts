@@ -1,0 +1,171 @@
+// Docker's own client, buildx with the remote driver, on obd-buildd.
+import { execFileSync, spawn } from 'node:child_process';
+import { chmod, lstat, mkdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import anyTest, { type TestFn } from 'ava';
+import { getConfig, getManifest } from './helpers/base-images.js';
+import { nothingLeft, setUpBuilds, type BuildContext } from './helpers/build-fixture.js';
+import { startDaemon, succeed, type ClientOptions, type TestDaemon } from './helpers/daemon.js';
+import { makeContext, stateOf, writeFiles, type ProgramResult } from './helpers/obd.js';
+import { readImageFiles, readTar } from './helpers/rootfs.js';
+
+const test = anyTest as TestFn<BuildContext & { daemon: TestDaemon }>;
+setUpBuilds(test as unknown as TestFn<BuildContext>);
+
+test.serial.before(async (t) => {
+	t.context.daemon = await startDaemon(t.context.store);
+});
+
+test.after.always((t) => { t.context.daemon?.program.kill('SIGKILL'); });
+
+/** A build that is to succeed. */
+function build({ daemon }: { readonly daemon: TestDaemon }, args: readonly string[], options?: ClientOptions): Promise<ProgramResult> {
+	return succeed(daemon.buildx(['build', '--progress', 'plain', ...args], options));
+}
+
+test.serial('inspect names the worker', async (t) => {
+	const { stdout } = await succeed(t.context.daemon.buildx(['inspect', 'obd']));
+	t.regex(stdout, /^Status: +running$/m);
+	t.regex(stdout, /^Platforms: +linux\//m);
+});
+
+test.serial('an image is built and pushed, and the second time everything is cached', async (t) => {
+	const { base, registry, store } = t.context;
+	const context = await makeContext(store, { Dockerfile: `FROM ${base}\nARG WHO\nCOPY file /\nRUN echo "$WHO" >/who\nENV A=b\n`, file: 'content' });
+	const args = ['--push', '--provenance=false', '-t', `${registry.host}/pushed`, '--build-arg', 'WHO=me', '--metadata-file', path.join(store.directory, 'meta.json'), context];
+	await build(t.context, args);
+	t.deepEqual(await readImageFiles(store, registry.host, 'pushed', ['file', 'who']), ['content', 'me\n']);
+	t.true((await getConfig(registry.host, 'pushed')).config?.Env?.includes('A=b'));
+	const { digest } = await getManifest(registry.host, 'pushed');
+	const { stderr } = await build(t.context, args);
+	t.is(stateOf(stderr, /COPY file/), 'CACHED');
+	const metadata = JSON.parse(await readFile(path.join(store.directory, 'meta.json'), 'utf8')) as Record<string, unknown>;
+	t.is(metadata['containerimage.digest'], digest);
+	t.is(metadata['image.name'], `${registry.host}/pushed`);
+});
+
+test.serial('a context arrives as it is, and as it has become', async (t) => {
+	const { base, store } = t.context;
+	const big = Buffer.alloc(5_000_000, 'x');
+	const context = await makeContext(store, { Dockerfile: `FROM ${base}\nCOPY --chmod=0 . /never\nFROM scratch\nCOPY . /\n`, big, 'dir/sub/a b': 'a', 'dir/é': 'e', '.dockerignore': 'ignored\n', ignored: 'i', '.wh.odd': 'w', gone: 'g' });
+	await symlink('dir/é', path.join(context, 'link'));
+	await chmod(path.join(context, 'dir/sub/a b'), 0o4751);
+	await utimes(path.join(context, 'dir/é'), 1_600_000_000, 1_600_000_000);
+	const out = path.join(store.directory, 'context-out');
+	await build(t.context, ['--output', `type=local,dest=${out}`, context]);
+	t.true(big.equals(await readFile(path.join(out, 'big'))));
+	t.is(await readFile(path.join(out, 'dir/sub/a b'), 'utf8'), 'a');
+	t.is((await lstat(path.join(out, 'dir/sub/a b'))).mode & 0o7777, 0o4751);
+	t.is((await lstat(path.join(out, 'dir/é'))).mtimeMs, 1_600_000_000_000);
+	t.true((await lstat(path.join(out, 'link'))).isSymbolicLink());
+	t.is(await readFile(path.join(out, '.wh.odd'), 'utf8'), 'w');
+	await t.throwsAsync(lstat(path.join(out, 'ignored')), { code: 'ENOENT' });
+
+	// A file in place of a directory, a directory in place of a file, one less, one changed.
+	await rm(path.join(context, 'dir/sub'), { recursive: true });
+	await rm(path.join(context, 'big'));
+	await rm(path.join(context, 'gone'));
+	await writeFiles(context, { 'dir/sub': 'now a file', 'big/inside': 'x' });
+	await rm(out, { recursive: true });
+	await build(t.context, ['--output', `type=local,dest=${out}`, context]);
+	t.is(await readFile(path.join(out, 'dir/sub'), 'utf8'), 'now a file');
+	t.is(await readFile(path.join(out, 'big/inside'), 'utf8'), 'x');
+	await t.throwsAsync(lstat(path.join(out, 'gone')), { code: 'ENOENT' });
+});
+
+test.serial('results go to the client as tar, OCI layout and docker archive', async (t) => {
+	const { base, store } = t.context;
+	const context = await makeContext(store, { Dockerfile: `FROM ${base}\nRUN echo made >/made\n` });
+	const file = path.join(store.directory, 'result.tar');
+	const names = async (type: string, more = ''): Promise<readonly string[]> => {
+		await build(t.context, ['--output', `type=${type},dest=${file}${more}`, context]);
+		return (await readTar(await readFile(file))).map(({ name }) => name);
+	};
+	t.true((await names('tar')).some((name) => name.replace(/^\.?\//, '') === 'made'));
+	t.true((await names('oci')).includes('index.json'));
+	t.true((await names('docker', ',name=some/name')).includes('manifest.json'));
+	const inspected = execFileSync('skopeo', ['inspect', `docker-archive:${file}`], { encoding: 'utf8' });
+	t.is((JSON.parse(inspected) as { Layers: unknown[] }).Layers.length, 2);
+});
+
+test.serial('secrets, agents, named contexts and a Dockerfile on standard input', async (t) => {
+	const { base, store } = t.context;
+	const agent = path.join(store.directory, 'agent.sock');
+	const running = spawn('ssh-agent', ['-D', '-a', agent], { stdio: 'ignore' });
+	t.teardown(() => { running.kill(); });
+	while (!(await lstat(agent).catch(() => undefined))) await new Promise((resolve) => { setTimeout(resolve, 10); });
+	await writeFile(path.join(store.directory, 'secret'), 'hush');
+	const other = await makeContext(store, { other: 'from the other context' });
+	const context = await makeContext(store, { unused: '' });
+	const dockerfile = `FROM ${base} AS b
+COPY --from=lent other /
+RUN --mount=type=secret,id=s --mount=type=ssh,required=true cat /run/secrets/s >/seen && test -S "$SSH_AUTH_SOCK" && echo agent >>/seen
+FROM scratch
+COPY --from=b /seen /other /
+`;
+	const out = path.join(store.directory, 'lent-out');
+	await build(t.context, ['-f', '-', '--secret', `id=s,src=${path.join(store.directory, 'secret')}`, '--ssh', `default=${agent}`, '--build-context', `lent=${other}`, '--output', `type=local,dest=${out}`, context], { stdin: Buffer.from(dockerfile) });
+	t.is(await readFile(path.join(out, 'seen'), 'utf8'), 'hushagent\n');
+	t.is(await readFile(path.join(out, 'other'), 'utf8'), 'from the other context');
+	const missing = await t.context.daemon.buildx(['build', '--progress', 'plain', '-f', '-', context], { stdin: Buffer.from(`FROM ${base}\nRUN --mount=type=secret,id=none,required=true true\n`) });
+	t.regex(missing.stderr, /secret none: not found/);
+});
+
+test.serial('errors show the place and what went wrong', async (t) => {
+	const { base, store } = t.context;
+	const context = await makeContext(store, { Dockerfile: `FROM ${base}\nRUN echo to stdout; exit 7\n` });
+	const failed = await t.context.daemon.buildx(['build', '--progress', 'plain', context]);
+	t.is(failed.code, 1);
+	t.regex(failed.stderr, /^ +2 \| >>> RUN echo to stdout; exit 7$/m);
+	t.regex(failed.stderr, /did not complete successfully: exit code: 7/);
+	t.regex(failed.stderr, /to stdout/);
+	await writeFile(path.join(context, 'Dockerfile'), 'FROM scratch\nFOO bar\n');
+	t.regex((await t.context.daemon.buildx(['build', '--progress', 'plain', context])).stderr, /^ +2 \| >>> FOO bar$[^]*unknown instruction: FOO/m);
+});
+
+test.serial('an outline is printed, and a bake file is built', async (t) => {
+	const { base, store } = t.context;
+	const context = await makeContext(store, {
+		Dockerfile: `FROM ${base} AS first\nARG WHAT=1\nRUN echo "$WHAT" >/what\nFROM scratch\nCOPY --from=first /what /\n`,
+		'bake.json': JSON.stringify({ group: { default: { targets: ['a', 'b'] } }, target: Object.fromEntries(['a', 'b'].map((name) => [name, { output: [`type=local,dest=out-${name}`], args: { WHAT: name } }])) }),
+	});
+	const outline = await build(t.context, ['--print=outline', context], { env: { BUILDX_EXPERIMENTAL: '1' } });
+	t.regex(outline.stdout, /^WHAT\s+1/m);
+	await succeed(t.context.daemon.buildx(['bake', '-f', 'bake.json'], { cwd: context }));
+	t.is(await readFile(path.join(context, 'out-a/what'), 'utf8'), 'a\n');
+	t.is(await readFile(path.join(context, 'out-b/what'), 'utf8'), 'b\n');
+});
+
+test.serial('a client that is killed ends its build', async (t) => {
+	const { base, daemon, store } = t.context;
+	const context = await makeContext(store, { Dockerfile: `FROM ${base}\nRUN echo $$ >/tmp/started; exec sleep 1000\n` });
+	const kill = new AbortController();
+	const running = daemon.buildx(['build', '--progress', 'plain', '--no-cache', context], { signal: kill.signal });
+	const sleeping = (): boolean => execFileSync('ps', ['-eo', 'ppid,args'], { encoding: 'utf8' }).split('\n').some((line) => / sleep 1000$/.test(line));
+	while (!sleeping()) await new Promise((resolve) => { setTimeout(resolve, 50); });
+	kill.abort();
+	await running;
+	while (sleeping()) await new Promise((resolve) => { setTimeout(resolve, 50); });
+	t.pass();
+});
+
+test.serial('du shows what is there, prune takes it away, and a build makes it again', async (t) => {
+	const { base, daemon, store } = t.context;
+	await mkdir(path.join(store.directory, 'pruned'), { recursive: true });
+	const context = await makeContext(store, { Dockerfile: `FROM ${base}\nRUN echo pruned >/pruned\n` });
+	await build(t.context, [context]);
+	const { stdout } = await succeed(daemon.buildx(['du', '--verbose']));
+	t.regex(stdout, /^Description:\s+\[2\/2\] RUN echo pruned >\/pruned$/m);
+	await succeed(daemon.buildx(['prune', '--force', '--all']));
+	t.regex((await succeed(daemon.buildx(['du']))).stdout, /^Total:\s+0B$/m);
+	const { stderr } = await build(t.context, [context]);
+	t.is(stateOf(stderr, /RUN echo pruned/), 'DONE');
+});
+
+test.serial('the daemon ends well and leaves nothing', async (t) => {
+	const { daemon, store } = t.context;
+	const { code, stderr } = await daemon.stop();
+	t.is(code, 0);
+	t.regex(stderr, /msg=stopped/);
+	await nothingLeft(t, store);
+});

@@ -5,7 +5,7 @@ export type { FileStat, FrontendClient, ImageMeta, Platform, Reference, SourceMe
 export type { ErrorSource, Location } from './errors.js';
 export { formatSource, FrontendError } from './errors.js';
 export type { ContainerConfig, HealthConfig, History, Image } from './image.js';
-export { decodeImage, encodeImage } from './image.js';
+export { decodeImage, defaultPathOf, encodeImage } from './image.js';
 export type { FrontendResult, PlatformResult } from './build.js';
 export { buildDockerfile } from './build.js';
 export type { Answer } from './answer.js';

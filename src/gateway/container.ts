@@ -1,6 +1,7 @@
 // A container a frontend has asked for: its mounts, made when it is, and the processes it runs.
 import { constants } from 'node:os';
-import { defaultPath, NetMode, pb, SecurityMode } from '../llb/index.js';
+import { defaultPathOf } from '../../frontend/index.js';
+import { NetMode, pb, SecurityMode } from '../llb/index.js';
 import type { FileEntry } from '../native/files.js';
 import { networks, PreparedMounts, secretEnv } from '../ops/index.js';
 import type { ContainerProcess, ProcessSpec, RunningContainer } from '../runtime/index.js';
@@ -57,13 +58,14 @@ export class GatewayContainer {
 	async run(init: InitMessage, wiring: ProcessWiring): Promise<void> {
 		const { session, allow } = this.host;
 		const { Meta: meta = pb.Meta.create({}) } = init;
+		if (init.Security !== SecurityMode.SANDBOX && init.Security !== SecurityMode.INSECURE) throw new Error(`invalid security mode ${init.Security as number}`);
 		const security = init.Security === SecurityMode.INSECURE ? 'insecure' : 'sandbox';
 		if (security === 'insecure' && !allow.includes('security.insecure')) throw new Error('security.insecure is not allowed');
 		const secrets = await secretEnv(init.secretenv, session);
 		const process: ProcessSpec = {
 			...wiring,
 			args: meta.args,
-			env: [...withDefaults(meta.env, { PATH: defaultPath, ...(init.Tty && { TERM: 'xterm' }) }), ...secrets],
+			env: [...withDefaults(meta.env, { PATH: defaultPathOf(this.request.platform?.OS ?? ''), ...(init.Tty && { TERM: 'xterm' }) }), ...secrets],
 			cwd: meta.cwd || '/',
 			user: meta.user,
 			input: init.Tty ? 'terminal' : init.Fds.includes(0) ? 'pipe' : 'none',

@@ -32,7 +32,7 @@ export class ExecOp implements Op<BuildSession> {
 			if (mount.input < -1 || mount.input >= inputCount) throw new Error(`invalid mountinput ${mount.input}`);
 		}
 		if (!networks[op.network]) throw new Error(`network mode ${NetMode[op.network] ?? op.network} is not supported by obd`);
-		if (op.security !== SecurityMode.SANDBOX && op.security !== SecurityMode.INSECURE) throw new Error(`unknown security mode ${op.security as number}`);
+		if (op.security !== SecurityMode.SANDBOX && op.security !== SecurityMode.INSECURE) throw new Error(`invalid security mode ${op.security as number}`);
 		if (op.cdiDevices.length > 0) throw new Error('devices (RUN --device) are not supported by obd');
 	}
 

@@ -23,6 +23,12 @@ users:x:100:
 nobody:x:65534:
 `;
 
+/** What Debian's busybox has not, as far as it is used. */
+const ttysize = `#!/bin/sh
+set -- $(stty size)
+echo "$2 $1"
+`;
+
 /** As much of it as the suites use: `adduser -D NAME`. Debian's busybox has none. */
 const adduser = `#!/bin/sh
 for name; do :; done
@@ -35,7 +41,7 @@ mkdir -p "/home/$name"
 /** The root file system, and what else is to be in it. */
 export function officialBusybox(extra: readonly TarEntry[] = []): TarEntry[] {
 	const own = busybox().filter(({ name }) => !['etc/passwd', 'etc/group'].includes(name) && !name.startsWith('home/'));
-	return [...own, { name: 'etc/passwd', content: passwd }, { name: 'etc/group', content: group }, { name: 'usr/sbin', type: 'directory', mode: 0o755 }, { name: 'usr/sbin/adduser', content: adduser, mode: 0o755 }, { name: 'var/www', type: 'directory', mode: 0o755 }, ...extra];
+	return [...own, { name: 'etc/passwd', content: passwd }, { name: 'etc/group', content: group }, { name: 'usr/sbin', type: 'directory', mode: 0o755 }, { name: 'usr/sbin/adduser', content: adduser, mode: 0o755 }, { name: 'bin/ttysize', content: ttysize, mode: 0o755 }, { name: 'var/www', type: 'directory', mode: 0o755 }, ...extra];
 }
 
 /** The `config` of the image's config. */

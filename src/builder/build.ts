@@ -1,13 +1,14 @@
 // One build in flight: solves what its frontend hands in, shows progress, exports the result. Who the
 // frontend is (the built-in one, a client, a container) is not its business.
 import { randomUUID } from 'node:crypto';
-import { FrontendError, type FrontendClient, type ImageMeta, type SourceMeta, type Warning } from '../../frontend/index.js';
+import { FrontendError, type FrontendClient, type ImageMeta, type Warning } from '../../frontend/index.js';
 import { cacheExport, cacheExportName, cacheImport, encodeConfig, exportCache, type CacheEntry, type CacheExport, type CacheRequest } from '../cache/index.js';
 import { exportName, validateExport, type BuildOutput, type EarlyPush, type ExportRequest } from '../exporters/index.js';
 import { BuildReference, type FrontendOutput, type GatewayHost, type WorkerRecord } from '../gateway/index.js';
 import { platformToPb, type Definition, type SourceOp } from '../llb/index.js';
 import { asOpResult, dropIgnoredCacheMounts, type Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
+import type { SourceMeta } from '../sources/index.js';
 import { VertexError, VertexReporter, isCanceled, type Job, type Result, type SolveStatus, type SolverEdge, type StatusSink } from '../solver/index.js';
 import type { Builder } from './builder.js';
 import { solverGraph, type SolverGraph } from './graph.js';
@@ -31,8 +32,8 @@ export interface BuildOptions {
 	/** Caches to look into, and to write what was built to. */
 	readonly cacheImports?: readonly CacheRequest[];
 	readonly cacheExports?: readonly CacheRequest[];
-	/** `attest:TYPE` attributes: what attestations the result gets. */
-	readonly attests?: Readonly<Record<string, string>>;
+	/** What the whole solve was asked with: `attest:TYPE` for attestations, `build-arg:SOURCE_DATE_EPOCH` for exporters. */
+	readonly attributes?: Readonly<Record<string, string>>;
 }
 
 export class Build implements GatewayHost {
@@ -40,6 +41,7 @@ export class Build implements GatewayHost {
 	readonly #earlyPushes: readonly EarlyPush[];
 	/** Vertices whose layers are part of the image. */
 	readonly #imageVertices = new Map<string, SolverEdge<BuildSession>>();
+	readonly #exports: readonly ExportRequest[];
 	readonly #provenance: ProvenanceOptions | undefined;
 	readonly #started = new Date();
 	/** What the frontend has handed in and asked about. */
@@ -54,14 +56,15 @@ export class Build implements GatewayHost {
 
 	/** Throws for exports that cannot be. */
 	constructor(private readonly builder: Pick<Builder, 'worker' | 'solver' | 'exporter' | 'cacheAccess'>, private readonly options: BuildOptions) {
-		for (const one of options.exports) validateExport(one);
-		this.#provenance = provenanceOptions(options.attests ?? {});
+		this.#exports = options.exports.map((one) => withEpoch(one, options.attributes ?? {}));
+		for (const one of this.#exports) validateExport(one);
+		this.#provenance = provenanceOptions(options.attributes ?? {});
 		this.#cacheExports = (options.cacheExports ?? []).map(cacheExport);
 		this.#job = builder.solver.job(options.session, (status) => {
 			options.onStatus(status);
 			this.#pushEarly(status);
 		});
-		this.#earlyPushes = options.exports.flatMap((one) => builder.exporter.earlyPush(one, { signal: options.signal, credentials: options.session.credentials }) ?? []);
+		this.#earlyPushes = this.#exports.flatMap((one) => builder.exporter.earlyPush(one, { signal: options.signal, credentials: options.session.credentials }) ?? []);
 		options.signal.addEventListener('abort', this.close, { once: true });
 		for (const request of options.cacheImports ?? []) this.#importCache(request);
 	}
@@ -149,8 +152,8 @@ export class Build implements GatewayHost {
 		});
 	}
 
-	async resolveSourceMeta(source: SourceOp, options: { readonly logName: string }): Promise<SourceMeta> {
-		return this.shown(options.logName, (reporter) => this.worker.sources.metadata(source, { session: this.session, signal: this.signal, reporter }));
+	async resolveSourceMeta(source: SourceOp, options: { readonly logName: string; readonly objects?: boolean }): Promise<SourceMeta> {
+		return this.shown(options.logName, (reporter) => this.worker.sources.metadata(source, { session: this.session, signal: this.signal, reporter }, options.objects ?? true));
 	}
 
 	/** Runs work that stands for no operation of the graph as a vertex of progress. */
@@ -188,7 +191,7 @@ export class Build implements GatewayHost {
 		const solved = await this.#attested(output, this.#withInlineCache(output, await solveOutput(output)));
 		this.#solved = solved;
 		await Promise.all(this.#earlyPushes.map((push) => push.settled()));
-		const all = await Promise.all(this.options.exports.map((request) => this.#exportOne(request, solved)));
+		const all = await Promise.all(this.#exports.map((request) => this.#exportOne(request, solved)));
 		return Object.assign({}, ...all, await this.#exportCaches(output)) as Record<string, string>;
 	}
 
@@ -292,4 +295,11 @@ function cacheImportsOf(attributes: Readonly<Record<string, string>>): CacheRequ
 		if (typeof entry?.Type !== 'string') throw new Error('failed to unmarshal cache-imports: an entry without a Type');
 		return { type: entry.Type, attributes: entry.Attrs ?? {} };
 	});
+}
+
+/** An export whose times are those of the build's SOURCE_DATE_EPOCH, unless it says others. */
+function withEpoch(request: ExportRequest, attributes: Readonly<Record<string, string>>): ExportRequest {
+	const epoch = attributes['build-arg:SOURCE_DATE_EPOCH'] ?? '';
+	if (!/^[+-]?\d+$/.test(epoch) || request.attributes['source-date-epoch'] !== undefined) return request;
+	return { ...request, attributes: { ...request.attributes, 'source-date-epoch': epoch } };
 }

@@ -138,7 +138,7 @@ export class Builder {
 	async build(request: BuildRequest, signal: AbortSignal, onStatus: StatusSink): Promise<BuildResult> {
 		const { frontendAttributes: attributes, allow, exports, cacheImports, cacheExports } = request;
 		const session = new LocalSession(request, (directory) => this.statCache(directory));
-		return this.run({ session, allow, exports, signal, onStatus, cacheImports, cacheExports, attests: attributes }, async (build) => {
+		return this.run({ session, allow, exports, signal, onStatus, cacheImports, cacheExports, attributes }, async (build) => {
 			const output = await solve(build, { frontend: 'dockerfile.v0', opts: attributes, inputs: new Map(), evaluate: false });
 			if (attributes['requestid'] !== undefined) return { metadata: textOf(output.metadata), fetched: {} };
 			const metadata = await build.export(output);

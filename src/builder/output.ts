@@ -38,7 +38,8 @@ export async function solveOutput(output: FrontendOutput): Promise<BuildOutput> 
 		};
 	}));
 	const name = metadata.get('image.name');
-	return { platforms, multiPlatform: isMap, ...(name && { imageName: Buffer.from(name).toString() }) };
+	const annotations = Object.fromEntries([...metadata].filter(([key]) => key.startsWith('annotation')).map(([key, value]) => [key, Buffer.from(value).toString()]));
+	return { platforms, multiPlatform: isMap, annotations, ...(name && { imageName: Buffer.from(name).toString() }) };
 }
 
 /** A frontend's attestation as exporters take it. */

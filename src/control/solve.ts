@@ -50,7 +50,7 @@ async function runBuild(host: SolveHost, request: SolveRequest, exporters: reado
 	const session = await host.sessions.forBuild(request.Session, signal);
 	try {
 		const exports = exporters.map((exporter, index) => exportRequest(exporter, index, session, host.compression));
-		const response = await host.builder.run({ session, sessionId: request.Session, workers: host.workers, allow, exports, signal, onStatus: progress.add, isOneOfMany: true, ...cachesOf(request), attests: Object.fromEntries(request.FrontendAttrs) }, async (build) => {
+		const response = await host.builder.run({ session, sessionId: request.Session, workers: host.workers, allow, exports, signal, onStatus: progress.add, isOneOfMany: true, ...cachesOf(request), attributes: Object.fromEntries(request.FrontendAttrs) }, async (build) => {
 			const output = await (isGatewayClient(request) ? frontendOfClient(host, new RunningBuild(request.Ref, build, request.FrontendInputs)) : solveFrontend(build, {
 				definition: request.Definition,
 				frontend: request.Frontend,

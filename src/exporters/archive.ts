@@ -10,6 +10,7 @@ import { digestHex, encodeIndex, familiarReference, mediaTypes, parseManifest, p
 import type { CommittedImage, ImageBlob } from './content.js';
 import { makeDirectories } from './directory.js';
 import type { RemoteSource } from '../device/types.js';
+import type { ContentStore } from '../session/index.js';
 
 export type OpenRemoteBlob = (source: RemoteSource, descriptor: Descriptor, signal: AbortSignal) => Promise<Readable>;
 
@@ -48,6 +49,19 @@ export async function writeLayoutDirectory(image: CommittedImage, directory: str
 		if (content instanceof Uint8Array) await writeFile(target, content);
 		else await pipeline(content, createWriteStream(target), { signal: options.signal });
 	}
+}
+
+/** Writes the image's blobs to a content store, children before those who name them. */
+export async function writeToStore(image: CommittedImage, store: ContentStore, options: ArchiveOptions): Promise<void> {
+	for (const blob of [...image.blobs, ...image.manifests]) {
+		await store.write(blob.descriptor, () => chunksOf(blobFile(blob, options)), options.signal);
+	}
+}
+
+async function* chunksOf({ open }: LayoutFile): AsyncGenerator<Uint8Array> {
+	const content = await open();
+	if (content instanceof Uint8Array) yield content;
+	else yield* content as AsyncIterable<Uint8Array>;
 }
 
 async function fill(archive: Pack, files: readonly LayoutFile[]): Promise<void> {

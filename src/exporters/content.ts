@@ -27,6 +27,8 @@ export interface BuildOutput {
 	readonly multiPlatform: boolean;
 	/** The frontend's name for the image: what an exporter's `name=*` stands for. */
 	readonly imageName?: string;
+	/** Annotations the frontend wants, in the form of exporters' attributes. */
+	readonly annotations?: Readonly<Record<string, string>>;
 }
 
 /** An in-toto statement about a result. */

@@ -2,13 +2,12 @@
 // a root file system. One vertex each in the progress; knows snapshots, images and registries, not ops.
 import { createWriteStream } from 'node:fs';
 import { once } from 'node:events';
-import { rm } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
-import { descriptorJson, encodeJson } from '../image/index.js';
+import { descriptorJson, encodeJson, parseImageConfig } from '../image/index.js';
 import type { RegistryClient } from '../registry/index.js';
 import type { ExportReceiver } from '../session/index.js';
 import type { SnapshotManager } from '../snapshot/index.js';
-import { writeArchive, writeLayoutDirectory, type ArchiveOptions } from './archive.js';
+import { writeArchive, writeLayoutDirectory, writeToStore, type ArchiveOptions } from './archive.js';
 import { commitImage } from './commit.js';
 import { EarlyPush } from './early-push.js';
 import { step, type BuildOutput, type CommittedImage, type ExportContext } from './content.js';
@@ -86,7 +85,8 @@ export class Exporter {
 	}
 
 	/** Exports a result. The answer is BuildKit's exporter response. */
-	async run(request: ExportRequest, output: BuildOutput, context: ExportContext): Promise<ExportMetadata> {
+	async run(request: ExportRequest, result: BuildOutput, context: ExportContext): Promise<ExportMetadata> {
+		const output = withConfigs(result, request.attributes);
 		const { type, attributes, destination = '' } = request;
 		if (type === 'tar' || type === 'local') {
 			const rootfs = { ...context, snapshots: this.options.snapshots, temporaryPath: () => this.options.store.temporaryPath() };
@@ -95,7 +95,7 @@ export class Exporter {
 			return {};
 		}
 		if (type === 'docker' && output.multiPlatform) throw new Error('docker exporter does not currently support exporting manifest lists');
-		const options = imageOptions(type, attributes);
+		const options = imageOptions(type, { ...attributes, ...output.annotations });
 		for (const note of options.notes) context.reporter.log(2, Buffer.from(`${note}\n`));
 		const given = options.names.flatMap((name) => (name === '*' ? output.imageName?.split(',') ?? [] : [name]));
 		const image = await commitImage(output, options, given, { ordinary: this.#ordinary, overlaybd: this.#overlaybd }, context);
@@ -138,22 +138,35 @@ export class Exporter {
 		if (!options.tar) await step(context, 'copying files', () => this.#writeLayout(image, destination, archive));
 		else {
 			const target = typeof destination === 'string' ? await openTarget(destination) : await destination.openFile(about, context.signal);
-			await step(context, 'sending tarball', () => writeArchive(image, target, archive));
+			await step(context, 'sending tarball', () => writeArchive(image, target, archive).catch(unlessThere));
 		}
 		return about;
 	}
 
-	/** For a receiver the layout is made here first. */
+	/** A receiver gets the blobs; what names the root it writes itself. */
 	async #writeLayout(image: CommittedImage, destination: string | ExportReceiver, archive: ArchiveOptions): Promise<void> {
 		if (typeof destination === 'string') return writeLayoutDirectory(image, destination, archive);
-		const directory = await this.options.store.temporaryPath();
-		try {
-			await writeLayoutDirectory(image, directory, archive);
-			await destination.sendTrees([{ prefix: '', root: directory }], archive.signal);
-		} finally {
-			await rm(directory, { recursive: true, force: true });
-		}
+		await writeToStore(image, destination.contentStore(), archive);
 	}
+}
+
+/** The result with image configs that stand among the attributes (`containerimage.config`). */
+function withConfigs(output: BuildOutput, attributes: ExportRequest['attributes']): BuildOutput {
+	const valueOf = (key: string, id: string): string | undefined => attributes[`${key}/${id}`] ?? attributes[key];
+	return {
+		...output,
+		platforms: output.platforms.map((result) => {
+			const config = valueOf('containerimage.config', result.id);
+			const base = valueOf('containerimage.base.config', result.id);
+			return { ...result, ...(config && { config: parseImageConfig(Buffer.from(config)) }), ...(base && { baseConfig: parseImageConfig(Buffer.from(base)) }) };
+		}),
+	};
+}
+
+/** A client that has what it is sent says so, which is no failure. */
+function unlessThere(error: unknown): void {
+	const alreadyExists = 6;
+	if ((error as { readonly code?: unknown }).code !== alreadyExists) throw error;
 }
 
 async function openTarget(destination: string): Promise<Writable> {

@@ -19,7 +19,7 @@ function escape(text: string): string {
 	return encodeURIComponent(text).replaceAll('%20', '+').replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 
-/** A path segment, as Go's url.PathEscape writes it. */
+/** A segment of the path. */
 function escapePath(text: string): string {
-	return encodeURIComponent(text).replaceAll('%3A', ':').replaceAll('%40', '@');
+	return encodeURIComponent(text);
 }

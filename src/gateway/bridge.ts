@@ -201,12 +201,9 @@ export class Bridge {
 			const Config = request.Image?.NoConfig ? new Uint8Array() : meta.config;
 			return { ...response, Source: { ...source, identifier: `${scheme}://${meta.ref}` }, Image: { Digest: meta.digest, Config, AttestationChain: undefined } };
 		}
-		const meta = await host.resolveSourceMeta(source, { logName: request.LogName });
-		if (meta.git) {
-			const CommitObject = request.Git?.ReturnObject && meta.gitCommit ? meta.gitCommit : new Uint8Array();
-			response.Git = { Ref: meta.git.ref, Checksum: meta.git.checksum, CommitChecksum: meta.git.commitChecksum, CommitObject, TagObject: new Uint8Array() };
-		}
-		if (meta.http) response.HTTP = { Checksum: meta.http.checksum, Filename: meta.http.filename, LastModified: meta.httpLastModified, ChecksumResponse: undefined };
+		const { git, gitCommit, http, httpLastModified } = await host.resolveSourceMeta(source, { logName: request.LogName, objects: request.Git?.ReturnObject ?? false });
+		if (git) response.Git = { Checksum: git.checksum, Ref: git.ref, CommitChecksum: git.commitChecksum, CommitObject: gitCommit ?? new Uint8Array(), TagObject: git.tagObject ?? new Uint8Array() };
+		if (http) response.HTTP = { Checksum: http.checksum, Filename: http.filename, LastModified: httpLastModified, ChecksumResponse: undefined };
 		return response;
 	}
 

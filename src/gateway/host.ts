@@ -1,8 +1,9 @@
 // What a build offers to the frontend that drives it, wherever that runs.
 import type { FrontendClient } from '../../frontend/index.js';
-import type { Definition } from '../llb/index.js';
+import type { Definition, SourceOp } from '../llb/index.js';
 import type { Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
+import type { SourceMeta } from '../sources/index.js';
 import type { WorkerRecord } from './gen/worker.js';
 import type { BuildReference } from './reference.js';
 
@@ -18,7 +19,8 @@ export interface GatewayHost extends Pick<FrontendClient, 'resolveImageConfig' |
 	readonly workers: readonly WorkerRecord[];
 	/** Entitlements the client granted: `network.host`, `security.insecure`. */
 	readonly allow: readonly string[];
-	readonly resolveSourceMeta: NonNullable<FrontendClient['resolveSourceMeta']>;
+	/** `objects`: git's commit and tag themselves too (default). */
+	resolveSourceMeta(source: SourceOp, options: { readonly logName: string; readonly objects?: boolean }): Promise<SourceMeta>;
 	/** A frontend is about to answer. */
 	asked(request: { readonly frontend: string; readonly attributes: Readonly<Record<string, string>> }): void;
 	/** A definition, to be solved when it is wanted; undefined for an empty one (scratch). Throws `failed to load LLB: ...`. */

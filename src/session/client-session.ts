@@ -56,12 +56,7 @@ export class ClientSession implements BuildSession {
 	async sshAgent(id: string, options: SshSocketOptions): Promise<SshSocket | undefined> {
 		const { caller, signal } = this.options;
 		if (!caller?.has(SSHDefinition, SSHDefinition.methods.checkAgent)) return undefined;
-		try {
-			await caller.unary(SSHDefinition, SSHDefinition.methods.checkAgent, { ID: id }, { signal });
-		} catch (error) {
-			if (error instanceof RpcError && (error.code === Code.NOT_FOUND || /unset ssh forward key/.test(error.message))) return undefined;
-			throw error;
-		}
+		await caller.unary(SSHDefinition, SSHDefinition.methods.checkAgent, { ID: id }, { signal });
 		return relayAgent(() => {
 			const call = caller.call(SSHDefinition, SSHDefinition.methods.forwardAgent, { signal, metadata: { 'buildkit.ssh.id': id || 'default' } });
 			const tunnel = new Tunnel(call, (message) => call.send(message), () => { call.end(); });

@@ -2,6 +2,7 @@
 import { Writable } from 'node:stream';
 import type { ClientCall } from '../grpc/index.js';
 import type { Caller } from './caller.js';
+import { remoteStore } from './content-store.js';
 import { sendTrees } from './files/send.js';
 import { BytesMessage, FileSendDefinition } from './gen/filesync.js';
 import { Packet } from './gen/wire.js';
@@ -28,6 +29,7 @@ export function exportReceiver(caller: Caller, index: number): ExportReceiver {
 			const headers = Object.fromEntries(Object.entries(about).map(([key, value]) => [aboutPrefix + key.toLowerCase(), value]));
 			return new FileSender(caller.call(FileSendDefinition, diffCopy, { metadata: { ...metadata, ...headers }, signal }));
 		},
+		contentStore: () => remoteStore(caller, 'export'),
 		sendTrees: async (trees, signal) => {
 			check();
 			const call = caller.call(FileSendDefinition, sendPackets, { metadata: { ...metadata, 'buildkit-exporter-multi-platform': '1' }, signal });

@@ -82,6 +82,8 @@ export interface ContentStore {
 export interface ExportReceiver {
 	/** A file to be written and ended; it is there when the stream has finished. `about`: what the exporter response says of it. */
 	openFile(about: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Writable>;
+	/** Where the blobs of a layout go that is not to be a tar. */
+	contentStore(): ContentStore;
 	/** The files of mounted trees, each below its prefix ('' for none), as they are. */
 	sendTrees(trees: readonly ExportTree[], signal: AbortSignal): Promise<void>;
 }

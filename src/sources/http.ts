@@ -105,8 +105,9 @@ export class HttpSource implements Source {
 		return directoryContent(directory, context.signal);
 	}
 
-	/** The file's digest and name, and when the server last changed it, where it says so. */
+	/** What the file is; `lastModified` when the server says it. */
 	async metadata(context: SourceContext): Promise<{ readonly checksum: string; readonly filename: string; readonly lastModified?: Date }> {
+		if (this.#checksum !== undefined) return { checksum: this.#checksum, filename: downloadName(this.#url, this.#filename, undefined) };
 		const { download: { digest, lastModified }, name } = await this.#resolve(context);
 		const time = lastModified === undefined ? NaN : Date.parse(lastModified);
 		return { checksum: digest, filename: name, ...(!Number.isNaN(time) && { lastModified: new Date(time) }) };

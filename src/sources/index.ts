@@ -4,7 +4,7 @@
 import type { Platform } from '../image/index.js';
 import type { SourceOp } from '../llb/index.js';
 import type { ResolvedImage, Transport } from '../registry/index.js';
-import { GitSource, type ResolvedRef } from './git/index.js';
+import { GitSource, type GitMeta, type ResolvedRef } from './git/index.js';
 import { HttpSource, type Downloads, type ResolvedDownload } from './http.js';
 import { ImageSource, type ImageSourceOptions } from './image.js';
 import { LocalSource } from './local.js';
@@ -14,6 +14,7 @@ import { PerBuild, type Source, type SourceContext } from './source.js';
 export type { Download, Downloads } from './http.js';
 export { imageLayers, type ImageLayers } from './image-layers.js';
 export { ImageResolver, type ImageSourceInfo } from './image-resolver.js';
+export type { GitMeta } from './git/index.js';
 export type { ConvertedLayers, ImageSourceOptions } from './image.js';
 export type { BlobImport } from './oci-layout.js';
 export type { Material, Source, SourceContent, SourceContext, SourceIdentity } from './source.js';
@@ -30,13 +31,12 @@ export interface SourcesOptions extends ImageSourceOptions {
 
 /** What a frontend may ask of a source without having its files. */
 export interface SourceMeta {
-	/** The raw commit object. */
+	readonly git?: GitMeta;
+	/** The raw commit object, where objects were asked for. */
 	readonly gitCommit?: Uint8Array;
-	/** Of a git source: the ref it means, what that names (a commit or an annotated tag), and the commit a tag leads to. */
-	readonly git?: { readonly ref: string; readonly checksum: string; readonly commitChecksum: string };
-	readonly httpLastModified?: Date;
 	/** Of an http source: the digest of the file, and its name. */
 	readonly http?: { readonly checksum: string; readonly filename: string };
+	readonly httpLastModified?: Date;
 }
 
 export class Sources {
@@ -65,10 +65,13 @@ export class Sources {
 		return (await this.options.resolver.resolve(op.identifier.replace(/^docker-image:\/\//, ''), platform, context.session, context.signal)).resolved;
 	}
 
-	/** What is known of a git or http source without a checkout. */
-	async metadata(op: SourceOp, context: SourceContext): Promise<SourceMeta> {
+	/** What is known of a git or http source without a checkout. `objects`: git's, which have to be fetched. */
+	async metadata(op: SourceOp, context: SourceContext, objects: boolean): Promise<SourceMeta> {
 		switch (schemeOf(op)) {
-			case 'git': return { gitCommit: await this.#git(op).commitObject(context), git: await this.#git(op).names(context) };
+			case 'git': {
+				const { commitObject, ...git } = await this.#git(op).metadata(context, objects);
+				return { git, ...(commitObject && { gitCommit: commitObject }) };
+			}
 			case 'http': case 'https': {
 				const { lastModified, ...http } = await this.#http(op).metadata(context);
 				return { http, ...(lastModified && { httpLastModified: lastModified }) };

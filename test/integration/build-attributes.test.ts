@@ -165,10 +165,10 @@ test.serial('provenance: a manifest of its own in the index, about the image, na
 	t.is(min.manifest.subject?.digest, min.image.digest);
 	t.is(min.statement._type, 'https://in-toto.io/Statement/v1');
 	t.is(min.statement.predicateType, 'https://slsa.dev/provenance/v1');
-	const name = `pkg:docker/${host}/attested@v1?platform=linux%2F${nodeArchitecture()}`;
+	const name = `pkg:docker/${encodeURIComponent(host)}/attested@v1?platform=linux%2F${nodeArchitecture()}`;
 	t.deepEqual(min.statement.subject, [{ name, digest: { sha256: min.image.digest.slice(7) } }]);
 	const baseDigest = (await getManifest(host, 'base')).digest;
-	t.deepEqual(min.statement.predicate.buildDefinition.resolvedDependencies, [{ uri: `pkg:docker/${host}/base@latest?platform=linux%2F${nodeArchitecture()}`, digest: { sha256: baseDigest.slice(7) } }]);
+	t.deepEqual(min.statement.predicate.buildDefinition.resolvedDependencies, [{ uri: `pkg:docker/${encodeURIComponent(host)}/base@latest?platform=linux%2F${nodeArchitecture()}`, digest: { sha256: baseDigest.slice(7) } }]);
 	t.deepEqual(min.statement.predicate.buildDefinition.externalParameters.request, { frontend: 'dockerfile.v0', locals: [{ name: 'context' }, { name: 'dockerfile' }], compatibilityVersion: 30 });
 	t.like(min.statement.predicate.runDetails.metadata['buildkit_completeness'], { request: false, resolvedDependencies: false });
 

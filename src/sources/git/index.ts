@@ -16,6 +16,16 @@ import { pinnedRef, resolveRef, type ResolvedRef } from './resolve.js';
 
 export type { ResolvedRef } from './resolve.js';
 
+export interface GitMeta {
+	/** Full ref, or a commit. */
+	readonly ref: string;
+	/** What it names: a commit or an annotated tag. */
+	readonly checksum: string;
+	/** The commit behind a tag; '' for a commit. */
+	readonly commitChecksum: string;
+	readonly tagObject?: Uint8Array;
+}
+
 export interface GitSourceOptions {
 	/** Bare repositories are kept here between builds. */
 	readonly repositoryDir: string;
@@ -47,16 +57,18 @@ export class GitSource implements Source {
 		});
 	}
 
-	/** What the source's ref means. The commit is only told apart where that is a tag. */
-	async names(context: SourceContext): Promise<{ readonly ref: string; readonly checksum: string; readonly commitChecksum: string }> {
+	/** What the ref names; with `objects` the commit and the tag themselves, which have to be fetched. */
+	async metadata(context: SourceContext, objects: boolean): Promise<GitMeta & { readonly commitObject?: Uint8Array }> {
 		const { ref, commit, tagged } = await this.#resolve(context);
-		return { ref, checksum: commit, commitChecksum: tagged ?? '' };
-	}
-
-	/** The raw commit object. */
-	async commitObject(context: SourceContext): Promise<Uint8Array> {
-		const { commit } = await this.#resolve(context);
-		return this.#fetched(context, async ({ git }) => Buffer.from(await git.run('cat-file', 'commit', `${commit}^{commit}`)));
+		const meta = { ref, checksum: commit, commitChecksum: tagged ?? '' };
+		if (!objects) return meta;
+		return this.#fetched(context, async ({ git }) => {
+			const isTag = (await git.run('cat-file', '-t', commit)).trim() === 'tag';
+			const commitChecksum = (await git.run('rev-parse', `${commit}^{commit}`)).trim();
+			const commitObject = Buffer.from(await git.run('cat-file', 'commit', commitChecksum));
+			if (!isTag) return { ref, checksum: commit, commitChecksum: '', commitObject };
+			return { ...meta, commitChecksum, commitObject, tagObject: Buffer.from(await git.run('cat-file', 'tag', commit)) };
+		});
 	}
 
 	async #resolve(context: SourceContext): Promise<ResolvedRef> {

@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createHash } from 'node:crypto';
-import type { DeviceError, DeviceServer } from '../device/index.js';
+import type { DeviceServer } from '../device/index.js';
 import type { CacheImportContext } from '../cache/index.js';
 import { Exporter } from '../exporters/index.js';
 import { solve } from '../gateway/index.js';
@@ -71,7 +71,7 @@ export class Builder {
 	readonly #directories: readonly DirectoryKind[];
 	#isPrivate = false;
 	#deviceServer: Promise<DeviceServer> | undefined;
-	#fault: DeviceError | undefined;
+	#fetchingStopped = false;
 	#builds = 0;
 
 	private constructor(private readonly store: Store, private readonly lease: BuilderLease, instanceDir: string, options: BuilderOptions) {
@@ -153,6 +153,7 @@ export class Builder {
 		const stop = (): void => { this.#stopFetching(); };
 		signal.addEventListener('abort', stop, { once: true });
 		this.#builds++;
+		this.#resumeFetching();
 		try {
 			signal.throwIfAborted();
 			return await work(build);
@@ -218,18 +219,25 @@ export class Builder {
 		return gone;
 	}
 
-	/** An error with what the kernel could not say of it: why a disk has failed a read or a write. */
+	/** An error with what the kernel could not say of it: why there is no disk any more. */
 	async #explained(error: unknown): Promise<unknown> {
 		if (!(error instanceof Error) || isCanceled(error)) return error;
 		const server = await this.#deviceServer?.catch(() => undefined);
-		const reason = server?.failure?.message ?? this.#fault?.message;
+		const reason = server?.failure?.message;
 		return reason === undefined || error.message.includes(reason) ? error : new Error(`${error.message}: ${reason}`, { cause: error });
 	}
 
 	/** The last build is cancelled: what waits in the kernel for a block of a lazy base could not be killed. */
 	#stopFetching(): void {
 		if (this.#builds > 1) return;
+		this.#fetchingStopped = true;
 		this.#deviceServer?.then((server) => server.stopFetching()).catch(() => undefined); // the server has ended
+	}
+
+	#resumeFetching(): void {
+		if (!this.#fetchingStopped) return;
+		this.#fetchingStopped = false;
+		this.#deviceServer?.then((server) => server.resumeFetching()).catch(() => undefined); // the server has ended
 	}
 
 	/** Path of the file that remembers the content digests of a client's directory. */
@@ -272,13 +280,11 @@ export class Builder {
 		await mount(this.#mountDir, this.#mountDir, '', 'bind');
 		this.#isPrivate = true;
 		await makePrivate(this.#mountDir);
-		const server = await startDeviceServer({
+		return startDeviceServer({
 			root, instanceDir, hosts,
 			...(lazy?.fetchTimeout !== undefined && { fetchTimeout: lazy.fetchTimeout }),
 			...(lazy?.blockCacheSize !== undefined && { blockCacheSize: lazy.blockCacheSize }),
 		});
-		server.onError((fault) => { this.#fault ??= fault; });
-		return server;
 	}
 
 	/**

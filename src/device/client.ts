@@ -117,6 +117,10 @@ class Client implements DeviceServer {
 		await this.#call('stopFetching', null);
 	}
 
+	async resumeFetching(): Promise<void> {
+		await this.#call('resumeFetching', null);
+	}
+
 	close(): Promise<void> {
 		this.#closing ??= this.#close();
 		return this.#closing;

@@ -22,6 +22,7 @@ export interface ServerMethods {
 	prefetch: { params: { device: string; runs: readonly TracedRun[] }; result: null };
 	fetched: { params: null; result: Readonly<Record<string, number>> };
 	stopFetching: { params: null; result: null };
+	resumeFetching: { params: null; result: null };
 	/**
 	 * The first call to a server that replaces one which died: takes the devices back. One that cannot be had
 	 * any more is taken away, and calls for it fail with the reason. `generation` counts the servers.

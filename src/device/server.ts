@@ -40,7 +40,8 @@ export class Server {
 	readonly #filesDir: string;
 	readonly #label: string;
 	readonly #kind: DeviceKind;
-	readonly #closing = new AbortController();
+	/** Aborted: no read is fetched. */
+	#fetching = new AbortController();
 
 	private constructor(config: ServerConfig) {
 		this.#filesDir = layersDirectory(config.directory);
@@ -54,7 +55,7 @@ export class Server {
 		const blockCache = path.join(config.root, 'cache', 'blocks');
 		await Promise.all([mkdir(server.#filesDir, { recursive: true }), mkdir(blockCache, { recursive: true })]);
 		deviceAddon().startDeviceHost(
-			(request) => void answerFetch(fetcher, request, server.#closing.signal),
+			(request) => void answerFetch(fetcher, request, server.#fetching.signal),
 			(fault) => onError(server.#describe(fault)),
 			blockCache,
 			config.blockCacheSize ?? defaultBlockCacheSize,
@@ -116,7 +117,11 @@ export class Server {
 		},
 		fetched: () => Promise.resolve(deviceAddon().fetchedBytes()),
 		stopFetching: () => {
-			this.#closing.abort(new Error('the build is ending'));
+			this.#fetching.abort(new Error('the build is ending'));
+			return Promise.resolve(null);
+		},
+		resumeFetching: () => {
+			if (this.#fetching.signal.aborted) this.#fetching = new AbortController();
 			return Promise.resolve(null);
 		},
 		recover: async ({ devices, layers, generation }) => {
@@ -196,7 +201,7 @@ export class Server {
 
 	/** Unmounts what is mounted from the devices and detaches them, for as long as that may reasonably take. */
 	async #closeDevices(): Promise<void> {
-		this.#closing.abort(new Error('the device server is ending')); // no unmount waits for a registry
+		this.#fetching.abort(new Error('the device server is ending')); // no unmount waits for a registry
 		const deadline = performance.now() + closePatienceMs;
 		await unmountDevices([...this.#devices.values()].map((device) => device.path));
 		const detach = async (id: string, device: ServedDevice): Promise<void> => {

@@ -120,8 +120,9 @@ export interface DeviceServer {
 	readonly failure: Error | undefined;
 	/** Bytes fetched from registries since the start, by layer digest. */
 	fetched(): Promise<Readonly<Record<string, number>>>;
-	/** Fails every read that waits for a registry, now and from now on: nothing that ends waits for a network. */
+	/** Fails every read that waits for a registry, until `resumeFetching`: nothing that ends waits for a network. */
 	stopFetching(): Promise<void>;
+	resumeFetching(): Promise<void>;
 	/** Detaches what is left and ends the process. */
 	close(): Promise<void>;
 }

@@ -1,12 +1,13 @@
 // Docker's own client, buildx with the remote driver, on obd-buildd.
 import { execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { chmod, lstat, mkdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import anyTest, { type TestFn } from 'ava';
 import { getConfig, getManifest } from './helpers/base-images.js';
-import { nothingLeft, setUpBuilds, type BuildContext } from './helpers/build-fixture.js';
+import { nothingLeft, ownStore, setUpBuilds, type BuildContext } from './helpers/build-fixture.js';
 import { startDaemon, succeed, type ClientOptions, type TestDaemon } from './helpers/daemon.js';
-import { makeContext, stateOf, writeFiles, type ProgramResult } from './helpers/obd.js';
+import { build as obdBuild, makeContext, stateOf, writeFiles, type ProgramResult } from './helpers/obd.js';
 import { readImageFiles, readTar } from './helpers/rootfs.js';
 
 const test = anyTest as TestFn<BuildContext & { daemon: TestDaemon }>;
@@ -136,17 +137,21 @@ test.serial('an outline is printed, and a bake file is built', async (t) => {
 	t.is(await readFile(path.join(context, 'out-b/what'), 'utf8'), 'b\n');
 });
 
-test.serial('a client that is killed ends its build', async (t) => {
-	const { base, daemon, store } = t.context;
-	const context = await makeContext(store, { Dockerfile: `FROM ${base}\nRUN echo $$ >/tmp/started; exec sleep 1000\n` });
+test.serial('a client that is killed ends its build, and later ones read their lazy bases', async (t) => {
+	const { base, daemon, registry, store } = t.context;
+	const maker = await ownStore(t);
+	await obdBuild(maker, ['-t', `${registry.host}/lazy`, '--push', await makeContext(maker, { Dockerfile: `FROM ${base}\nCOPY data /data\n`, data: randomBytes(1 << 20) })]);
+	// The device server runs already when the build is cancelled.
+	const context = await makeContext(store, { Dockerfile: `FROM ${base}\nRUN true\nRUN exec sleep 1571\n` });
 	const kill = new AbortController();
 	const running = daemon.buildx(['build', '--progress', 'plain', '--no-cache', context], { signal: kill.signal });
-	const sleeping = (): boolean => execFileSync('ps', ['-eo', 'ppid,args'], { encoding: 'utf8' }).split('\n').some((line) => / sleep 1000$/.test(line));
+	const sleeping = (): boolean => execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' }).split('\n').includes('sleep 1571');
 	while (!sleeping()) await new Promise((resolve) => { setTimeout(resolve, 50); });
 	kill.abort();
 	await running;
 	while (sleeping()) await new Promise((resolve) => { setTimeout(resolve, 50); });
-	t.pass();
+	const { stderr } = await build(t.context, [await makeContext(store, { Dockerfile: `FROM ${registry.host}/lazy\nRUN wc -c </data\n` })]);
+	t.regex(stderr, /^#\d+ [0-9.]+ 1048576$/m);
 });
 
 test.serial('du shows what is there, prune takes it away, and a build makes it again', async (t) => {

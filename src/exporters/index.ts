@@ -60,7 +60,12 @@ export function exportName({ type }: ExportRequest): string {
 /** Checks a request before anything is built. Throws an error that names the attribute. */
 export function validateExport({ type, attributes, destination }: ExportRequest): void {
 	if (type !== 'image' && destination === undefined) throw new Error(`dest is required for ${type} exporter`);
-	if (type === 'local' || type === 'tar') return void rootfsOptions(attributes);
+	if (type === 'local' || type === 'tar') {
+		rootfsOptions(attributes);
+		// A receiver takes away by itself what it no longer gets.
+		if (attributes['mode'] === 'delete' && typeof destination === 'string') throw new Error('local exporter mode "delete" is not supported by obd');
+		return;
+	}
 	const options = imageOptions(type, attributes);
 	if (options.push && options.names.length === 0 && options.danglingPrefix === '') throw new Error('tag is needed when pushing to registry');
 	if (type !== 'image') fullNames(options.names.filter((name) => name !== '*'));

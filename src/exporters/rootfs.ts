@@ -34,7 +34,6 @@ export function rootfsOptions(attributes: Attributes): RootfsOptions {
 	if (split !== undefined && !/^(?:1|t|T|true|TRUE|True|0|f|F|false|FALSE|False)$/.test(split)) throw new Error(`non-bool value for platform-split: ${split}`);
 	const { mode } = attributes;
 	if (mode !== undefined && mode !== '' && mode !== 'copy' && mode !== 'delete') throw new Error(`invalid local exporter mode ${JSON.stringify(mode)}`);
-	if (mode === 'delete') throw new Error('local exporter mode "delete" is not supported by obd');
 	return {
 		epoch: epochAttribute(attributes),
 		attestationPrefix: attributes['attestation-prefix'] ?? '',

@@ -79,7 +79,7 @@ export class RpcServer {
 	async close(patience: number): Promise<void> {
 		this.#closing = true;
 		const closed = this.#servers.map((server) => new Promise<void>((resolve) => { server.close(() => { resolve(); }); }));
-		const sessions = [...this.#sessions].map((session) => new Promise<void>((resolve) => { session.destroyed ? resolve() : session.close(resolve); }));
+		const sessions = [...this.#sessions].map(closeSession);
 		const timer = setTimeout(() => {
 			for (const session of this.#sessions) session.destroy();
 			// A session that was being closed would wait for its peer to hang up.
@@ -123,6 +123,15 @@ export class RpcServer {
 			this.#calls--;
 		}
 	}
+}
+
+/** Closes a session once its streams have ended. Newer Nodes' servers have begun that already, and `close` calls back but once. */
+function closeSession(session: ServerHttp2Session): Promise<void> {
+	if (session.destroyed) return Promise.resolve();
+	return new Promise((resolve) => {
+		session.once('close', () => { resolve(); });
+		session.close();
+	});
 }
 
 function unknownMethod(path: string, routes: ReadonlyMap<string, Route>): RpcError {

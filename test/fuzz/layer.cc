@@ -24,7 +24,7 @@ void read(const std::shared_ptr<SealedLayer>& layer) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string bytes(reinterpret_cast<const char*>(data), size);
   if (size % 4 != 0) {
-    const size_t start = size > 1536 && has_zfile_magic(bytes.data() + 1536) ? 1536 : 0;
+    const size_t start = size >= 1536 + kZFileHeaderSize && has_zfile_magic(bytes.data() + 1536) ? 1536 : 0;
     fuzz::repair_zfile(bytes, start, bytes.size());
   }
   const auto blob = std::make_shared<fuzz::MemoryBlob>(bytes);

@@ -317,7 +317,7 @@ TEST_CASE("broken archives are refused") {
   s.file("t", tar);
   REQUIRE(system(("gzip -kf " + s.at("t")).c_str()) == 0);
   const std::string gz = s.read("t.gz");
-  CHECK(broken(gz.substr(0, gz.size() / 2)).find("decompression failed") == 0);
+  CHECK(broken(gz.substr(0, gz.size() / 2)).find("unexpected EOF") != std::string::npos);
   CHECK(broken("") == "");  // an empty stream is an empty archive
 }
 

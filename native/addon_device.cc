@@ -138,6 +138,25 @@ Napi::Value verify_layer(const Napi::CallbackInfo& info) {
                        [](Napi::Env env, bool&) { return env.Undefined(); });
 }
 
+// {digest, size, path} or {digest, size, source}
+BlobPlace blob_place(const Napi::Value& value) {
+  const auto object = value.As<Napi::Object>();
+  BlobPlace place{text(object.Get("digest")), number(object.Get("size")), "", ""};
+  if (object.Has("path")) place.path = text(object.Get("path"));
+  if (object.Has("source")) place.source = text(object.Get("source"));
+  return place;
+}
+
+// openTurboLayer(archive, target)
+Napi::Value open_turbo_layer(const Napi::CallbackInfo& info) {
+  DeviceHost& h = host(info.Env());
+  return run_job<uint64_t>(info.Env(),
+                           [&h, archive = blob_place(info[0]), target = blob_place(info[1])] {
+                             return h.open_turbo(archive, target);
+                           },
+                           [](Napi::Env env, uint64_t& layer) { return to_number(env, layer); });
+}
+
 Napi::Value close_layer(const Napi::CallbackInfo& info) {
   host(info.Env()).close_layer(number(info[0]));
   return info.Env().Undefined();
@@ -364,6 +383,7 @@ void export_device(Napi::Env env, Napi::Object exports) {
   set("startDeviceHost", start_device_host);
   set("openLayerFile", open_layer_file);
   set("openRemoteLayer", open_remote_layer);
+  set("openTurboLayer", open_turbo_layer);
   set("verifyLayer", verify_layer);
   set("closeLayer", close_layer);
   set("attachDevice", attach_device);

@@ -37,7 +37,7 @@ bool flag_or(const Napi::Object& options, const char* key, bool otherwise) {
 
 LayerFiles layer_files(const Napi::Value& value) {
   const auto object = value.As<Napi::Object>();
-  return {text_or_empty(object, "path"), text_or_empty(object, "index")};
+  return {text_or_empty(object, "path"), text_or_empty(object, "index"), text_or_empty(object, "target")};
 }
 
 ZFileOptions zfile_options(const Napi::Object& options) {
@@ -110,18 +110,30 @@ Napi::Value lsmt_to_js(Napi::Env env, const LsmtReport& r) {
       .done();
 }
 
+Napi::Value turbo_to_js(Napi::Env env, const TurboReport& r) {
+  return ObjectBuilder(env)
+      .set("target", r.target)
+      .set("targetSize", r.target_size)
+      .set("gzip", r.gzip)
+      .set("indexEntries", r.index_entries)
+      .set("plainSize", r.plain_size)
+      .set("targetBytes", r.target_bytes)
+      .done();
+}
+
 Napi::Value report_to_js(Napi::Env env, const LayerReport& r) {
   ObjectBuilder report(env);
   report.set("kind", r.kind).set("size", r.size);
   if (r.tar) report.put("tar", tar_to_js(env, *r.tar));
   if (r.zfile) report.put("zfile", zfile_to_js(env, *r.zfile));
   if (r.lsmt) report.put("lsmt", lsmt_to_js(env, *r.lsmt));
+  if (r.turbo) report.put("turbo", turbo_to_js(env, *r.turbo));
   const Napi::Array problems = Napi::Array::New(env, r.problems.size());
   for (uint32_t i = 0; i < r.problems.size(); i++) problems.Set(i, r.problems[i]);
   return report.put("problems", problems).done();
 }
 
-// inspectLayer({path, index?}, {threads?})
+// inspectLayer({path, index?, target?}, {threads?})
 Napi::Value inspect_layer_js(const Napi::CallbackInfo& info) {
   return run_job<LayerReport>(
       info.Env(),
@@ -129,7 +141,7 @@ Napi::Value inspect_layer_js(const Napi::CallbackInfo& info) {
       [](Napi::Env env, LayerReport& r) { return report_to_js(env, r); });
 }
 
-// flatten([{path, index?}], out, {threads?})
+// flatten([{path, index?, target?}], out, {threads?})
 Napi::Value flatten_js(const Napi::CallbackInfo& info) {
   std::vector<LayerFiles> layers;
   const auto array = info[0].As<Napi::Array>();
@@ -144,7 +156,7 @@ Napi::Value flatten_js(const Napi::CallbackInfo& info) {
       });
 }
 
-// commitLayerFile({path, index?}, out, {uuid?, parentUuid?, userTag?, compress?, tar?, algorithm?, blockSize?, threads?})
+// commitLayerFile({path, index?, target?}, out, {uuid?, parentUuid?, userTag?, compress?, tar?, algorithm?, blockSize?, threads?})
 Napi::Value commit_layer_js(const Napi::CallbackInfo& info) {
   const auto js = info[2].As<Napi::Object>();
   CommitOptions options;

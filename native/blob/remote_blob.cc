@@ -36,7 +36,10 @@ bool RemoteBlob::try_read(void* buf, size_t count, uint64_t offset, Misses& miss
   }
   if (ReadTrace* trace = ReadTrace::current()) trace->add(digest_, first, last, layout().count());
   if (!whole) return false;
-  if (cache_.read(buf, count, offset)) return true;
+  if (cache_.read(buf, count, offset)) {
+    was_read_.store(true, std::memory_order_relaxed);
+    return true;
+  }
   for (uint64_t extent = first; extent <= last; ++extent) {
     cache_.forget(extent);
     misses.push_back({this, extent});
@@ -72,6 +75,12 @@ std::string RemoteBlob::check_whole() {
   const std::string actual = cache_.compute_digest();
   if (actual == digest_) {
     cache_.set_digest_checked();
+    return "";
+  }
+  if (!was_read_.load(std::memory_order_relaxed) && !fetched_again_) {
+    fetched_again_ = true;
+    digest_checked_ = false;
+    cache_.forget_all();
     return "";
   }
   condemned_because_ = "the registry has other content under this digest: all of it has " + actual;

@@ -33,7 +33,8 @@ class RemoteBlob final : public Blob, public std::enable_shared_from_this<Remote
   // Stores one whole extent. Throws std::system_error.
   void store(uint64_t extent, const void* data) { cache_.store(extent, data); }
   // Compares the blob with its digest as soon as all of it is here, once for all processes. What is wrong;
-  // then everything is forgotten and reads fail.
+  // then everything is forgotten and reads fail. As long as nobody has read any of it, it is fetched once more
+  // before that.
   std::string check_whole();
 
   const std::string& source() const { return source_; }
@@ -49,8 +50,9 @@ class RemoteBlob final : public Blob, public std::enable_shared_from_this<Remote
   CacheFile cache_;
   std::unique_ptr<const BlockMap> blocks_;
   std::atomic<bool> condemned_{false};
+  std::atomic<bool> was_read_{false};
   std::mutex digest_mutex_;
-  bool digest_checked_ = false;
+  bool digest_checked_ = false, fetched_again_ = false;
   std::string condemned_because_;
   std::mutex doubts_mutex_;
   std::unordered_map<uint64_t, std::chrono::steady_clock::time_point> doubts_;  // by extent

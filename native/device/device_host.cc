@@ -15,6 +15,7 @@
 #include "device/ublk_device.h"
 #include "error.h"
 #include "lsmt/sealed_layer.h"
+#include "lsmt/turbo_layer.h"
 
 namespace obd {
 namespace {
@@ -24,6 +25,9 @@ constexpr uint64_t kTrimShare = 16;
 // udev and the like open a new block device for a moment now and then.
 constexpr auto kBusyPause = std::chrono::milliseconds(5);
 constexpr int kBusyRounds = 40;
+// Rounds of fetching that opening a turboOCI layer takes: its archive, the head of a tar, and some for luck.
+constexpr int kOpenRounds = 8;
+constexpr int kVerifyRounds = 2;
 
 unsigned helper_threads() { return std::clamp(std::thread::hardware_concurrency(), 2u, 8u); }
 
@@ -41,6 +45,8 @@ std::unique_ptr<ServedDevice> serve(const AttachRequest& request, const std::sha
   if (request.kind == DeviceKind::ublk) return UblkDevice::attach(requests, label);
   return TcmuDevice::attach(requests, label, inflight_path(request.directory, label));
 }
+
+std::string key_of(const BlobPlace& place) { return place.digest + " " + (place.path.empty() ? place.source : place.path); }
 
 // A writable layer whose files go away again when it could not be put to use.
 class NewWritable {
@@ -111,7 +117,11 @@ uint64_t DeviceHost::open_shared(const std::string& key, const std::function<Ope
     const std::lock_guard lock(mutex_);
     const SharedLayer& known = shared_[key];
     if (std::shared_ptr<Layer> layer = known.open.lock()) {
-      layers_.emplace(next_number_, OpenLayer{std::move(layer), nullptr, known.remote.lock()});
+      OpenLayer opened_before{std::move(layer), nullptr, {}};
+      for (const auto& remote : known.remotes) {
+        if (std::shared_ptr<RemoteBlob> blob = remote.lock()) opened_before.remotes.push_back(std::move(blob));
+      }
+      layers_.emplace(next_number_, std::move(opened_before));
       return next_number_++;
     }
     opening = known.opening;
@@ -133,7 +143,7 @@ uint64_t DeviceHost::open_shared(const std::string& key, const std::function<Ope
     if (error) {
       shared_.erase(key);
     } else {
-      shared_[key] = {layer.layer, layer.remote, {}};
+      shared_[key] = {layer.layer, {layer.remotes.begin(), layer.remotes.end()}, {}};
     }
   }
   if (error) std::rethrow_exception(error);
@@ -142,14 +152,34 @@ uint64_t DeviceHost::open_shared(const std::string& key, const std::function<Ope
 
 uint64_t DeviceHost::open_file(const std::string& digest, const std::string& path) {
   return open_shared("file " + digest + " " + path, [&] {
-    return OpenLayer{SealedLayer::open(std::make_shared<LocalBlob>(path)), nullptr, nullptr};
+    return OpenLayer{SealedLayer::open(std::make_shared<LocalBlob>(path)), nullptr, {}};
   });
 }
 
 uint64_t DeviceHost::open_remote(const std::string& digest, uint64_t size, const std::string& source) {
   return open_shared("remote " + digest + " " + source, [&] {
     const auto blob = std::make_shared<RemoteBlob>(digest, size, source, cache_dir_);
-    return OpenLayer{open_remote_layer(fetches_, blob), nullptr, blob};
+    return OpenLayer{open_remote_layer(fetches_, blob), nullptr, {blob}};
+  });
+}
+
+std::shared_ptr<Blob> DeviceHost::open_blob(const BlobPlace& place, OpenLayer& of) const {
+  if (!place.path.empty()) return std::make_shared<LocalBlob>(place.path);
+  of.remotes.push_back(std::make_shared<RemoteBlob>(place.digest, place.size, place.source, cache_dir_));
+  return of.remotes.back();
+}
+
+uint64_t DeviceHost::open_turbo(const BlobPlace& archive, const BlobPlace& target) {
+  return open_shared("turbo " + key_of(archive) + " on " + key_of(target), [&] {
+    OpenLayer opened;
+    const std::shared_ptr<Blob> meta = open_blob(archive, opened), tar = open_blob(target, opened);
+    for (int round = 0; round < kOpenRounds; ++round) {
+      Misses misses;
+      opened.layer = try_open_turbo_layer(meta, archive.digest, tar, misses);
+      if (opened.layer) return opened;
+      fetches_.wait_local(misses);
+    }
+    throw std::runtime_error(archive.digest + ": the layer does not stay in the block cache");
   });
 }
 
@@ -237,7 +267,7 @@ std::optional<uint64_t> DeviceHost::seal(uint64_t id, const WritableFiles& next,
   std::optional<Stack::Frozen> frozen = target->disk->seal(fetches_, writable.layer(), if_writes);
   if (!frozen) return std::nullopt;
   writable.keep();
-  return add_layer({std::move(frozen->layer), std::move(frozen->below), nullptr});
+  return add_layer({std::move(frozen->layer), std::move(frozen->below), {}});
 }
 
 CommitResult DeviceHost::commit(uint64_t number, const std::string& path, const std::string& uuid,
@@ -265,21 +295,26 @@ void DeviceHost::prefetch(uint64_t id, const std::vector<TracedRun>& runs) {
 }
 
 void DeviceHost::verify(uint64_t number) {
-  const std::shared_ptr<RemoteBlob> blob = layer(number).remote;
-  if (!blob) return;
-  Misses all;
-  for (uint64_t extent = 0; extent < blob->layout().count(); ++extent) {
-    if (!blob->has(extent)) all.push_back({blob.get(), extent});
+  const OpenLayer open = layer(number);
+  for (const std::shared_ptr<RemoteBlob>& blob : open.remotes) {
+    // Once more for a blob that was fetched wrong (RemoteBlob::check_whole).
+    for (int round = 0; round < kVerifyRounds; ++round) {
+      Misses missing;
+      for (uint64_t extent = 0; extent < blob->layout().count(); ++extent) {
+        if (!blob->has(extent)) missing.push_back({blob.get(), extent});
+      }
+      fetches_.wait_local(missing);
+    }
+    const std::string problem = blob->check_whole();
+    if (!problem.empty()) throw std::runtime_error(blob->name() + ": " + problem);
   }
-  fetches_.wait_local(all);
-  const std::string problem = blob->check_whole();
-  if (!problem.empty()) throw std::runtime_error(blob->name() + ": " + problem);
 }
 
 std::map<std::string, std::shared_ptr<RemoteBlob>> DeviceHost::remotes_of(const std::vector<uint64_t>& numbers) const {
   std::map<std::string, std::shared_ptr<RemoteBlob>> remotes;
   for (const uint64_t number : numbers) {
-    if (std::shared_ptr<RemoteBlob> remote = layer(number).remote) remotes.emplace(remote->name(), std::move(remote));
+    const OpenLayer open = layer(number);
+    for (const std::shared_ptr<RemoteBlob>& remote : open.remotes) remotes.emplace(remote->name(), remote);
   }
   return remotes;
 }

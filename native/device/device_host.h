@@ -26,6 +26,14 @@ struct WritableFiles {
   std::string data, index;
 };
 
+// Where the bytes of a blob are: in a file, or in a registry (`source` as for RemoteBlob).
+struct BlobPlace {
+  std::string digest;
+  uint64_t size = 0;   // bytes
+  std::string path;    // empty: in a registry
+  std::string source;
+};
+
 struct AttachRequest {
   DeviceKind kind = DeviceKind::fuse;
   std::vector<uint64_t> lowers;           // layer numbers, bottom first
@@ -61,10 +69,12 @@ class DeviceHost {
   // Where fetched bytes are kept, and how many of them at most (trim_cache). Before the first remote layer.
   void set_cache(const std::string& directory, uint64_t limit);
 
-  // Opens a sealed layer in a file, or in a registry through the cache in `cache_dir`. A layer that is
+  // Opens a sealed layer in a file, or in a registry through the cache. A layer that is
   // open already is shared. Returns its number, to be given back with close_layer.
   uint64_t open_file(const std::string& digest, const std::string& path);
   uint64_t open_remote(const std::string& digest, uint64_t size, const std::string& source);
+  // Opens a turboOCI layer: its archive, and the blob of the ordinary layer that it points into.
+  uint64_t open_turbo(const BlobPlace& archive, const BlobPlace& target);
   // Opens a layer that a server which died has frozen, lying on `lowers`.
   uint64_t open_frozen(const WritableFiles& files, const std::vector<uint64_t>& lowers);
   // Forgets the number; devices that have the layer keep it. Does not block.
@@ -95,11 +105,11 @@ class DeviceHost {
   struct OpenLayer {
     std::shared_ptr<Layer> layer;
     std::shared_ptr<const Below> below;  // of a layer frozen here
-    std::shared_ptr<RemoteBlob> remote;  // of a layer in a registry
+    std::vector<std::shared_ptr<RemoteBlob>> remotes;  // what of it is in a registry
   };
   struct SharedLayer {
     std::weak_ptr<Layer> open;
-    std::weak_ptr<RemoteBlob> remote;
+    std::vector<std::weak_ptr<RemoteBlob>> remotes;
     std::shared_future<OpenLayer> opening;  // valid while somebody opens it
   };
   struct Device {
@@ -117,6 +127,7 @@ class DeviceHost {
   std::shared_ptr<Device> device(uint64_t id) const;
   std::map<std::string, std::shared_ptr<RemoteBlob>> remotes_of(const std::vector<uint64_t>& numbers) const;
   uint64_t open_shared(const std::string& key, const std::function<OpenLayer()>& open);
+  std::shared_ptr<Blob> open_blob(const BlobPlace& place, OpenLayer& of) const;
   void cache_grew(uint64_t bytes);
   void trim_cache_aside();
 

@@ -8,9 +8,11 @@
 #include "blob/local_blob.h"
 #include "blob/tar_entry.h"
 #include "error.h"
+#include "gzip/gzip_file.h"
 #include "lsmt/lsmt_format.h"
 #include "lsmt/parallel.h"
 #include "lsmt/sealed_layer.h"
+#include "lsmt/turbo_layer.h"
 #include "lsmt/writable_layer.h"
 #include "zfile/zfile.h"
 
@@ -117,30 +119,70 @@ void check_blocks(ZFile& file, unsigned threads, LayerReport& report) {
   }
 }
 
-void inspect_blob(const std::shared_ptr<Blob>& blob, unsigned threads, LayerReport& report) {
+void describe_sealed(const SealedLayer& layer, LayerReport& report) {
+  LsmtReport lsmt = describe(layer.trailer(), *layer.index());
+  lsmt.header_flags = layer.header().flags;
+  lsmt.trailer_flags = layer.trailer().flags;
+  lsmt.index_offset = layer.trailer().index_offset;
+  lsmt.records = layer.records();
+  lsmt.padding = layer.padding_records();
+  report.lsmt = lsmt;
+}
+
+// The ZFile in a payload, if it is one, and the layer.
+void inspect_payload(const std::shared_ptr<Blob>& payload, unsigned threads, LayerReport& report,
+                     const std::function<std::shared_ptr<SealedLayer>()>& open) {
   Misses none;
-  std::shared_ptr<Blob> payload;
   std::shared_ptr<ZFile> zfile;
-  if (!step(report, [&] { try_unwrap_tar(blob, payload, none); })) return;
-  if (payload != blob) {
-    report.tar = TarReport{static_cast<const WindowBlob&>(*payload).offset(), payload->size()};
-  }
   if (!step(report, [&] { ZFile::try_open(payload, zfile, none); })) return;
   if (zfile) {
     report.zfile = describe_zfile(*zfile, *payload, report);
     check_blocks(*zfile, threads, report);
   }
-  step(report, [&] {
-    const auto layer = SealedLayer::open(blob);
+  step(report, [&] { describe_sealed(*open(), report); });
+}
+
+void inspect_blob(const std::shared_ptr<Blob>& blob, unsigned threads, LayerReport& report) {
+  Misses none;
+  std::shared_ptr<Blob> payload;
+  if (!step(report, [&] { try_unwrap_tar(blob, payload, none); })) return;
+  if (payload != blob) {
+    report.tar = TarReport{static_cast<const WindowBlob&>(*payload).offset(), payload->size()};
+  }
+  inspect_payload(payload, threads, report, [&] {
+    auto layer = SealedLayer::open(blob);
     report.kind = "sealed";
-    LsmtReport lsmt = describe(layer->trailer(), *layer->index());
-    lsmt.header_flags = layer->header().flags;
-    lsmt.trailer_flags = layer->trailer().flags;
-    lsmt.index_offset = layer->trailer().index_offset;
-    lsmt.records = layer->records();
-    lsmt.padding = layer->padding_records();
-    report.lsmt = lsmt;
+    return layer;
   });
+}
+
+// Reads the ordinary layer whole: its checksum is over everything.
+void check_target(Blob& tar) {
+  const std::unique_ptr<char[]> buf(new char[kPart]);
+  Misses none;
+  for (uint64_t at = 0; at < tar.size(); at += kPart) tar.try_read(buf.get(), std::min(kPart, tar.size() - at), at, none);
+}
+
+void inspect_turbo(const LayerFiles& files, const std::shared_ptr<Blob>& blob, unsigned threads, LayerReport& report) {
+  std::shared_ptr<SealedLayer> layer;
+  Misses none;
+  const auto target = std::make_shared<LocalBlob>(files.target);
+  if (!step(report, [&] { layer = try_open_turbo_layer(blob, "", target, none); })) return;
+  report.kind = "turbo";
+  inspect_payload(layer->payload(), threads, report, [&] { return layer; });
+  TurboReport turbo{};
+  turbo.target = files.target;
+  turbo.target_size = target->size();
+  turbo.plain_size = layer->target()->size();
+  if (const auto gzip = std::dynamic_pointer_cast<GzipFile>(layer->target())) {
+    turbo.gzip = true;
+    turbo.index_entries = gzip->index().entries().size();
+  }
+  for (const Segment& s : layer->index()->segments()) {
+    if (!s.zeroed && s.moffset * kSector >= layer->target_begin()) turbo.target_bytes += s.length * kSector;
+  }
+  report.turbo = turbo;
+  step(report, [&] { check_target(*layer->target()); });
 }
 
 void inspect_writable(const LayerFiles& files, LayerReport& report) {
@@ -160,7 +202,9 @@ LayerReport inspect_layer(const LayerFiles& files, unsigned threads) {
   report.kind = "unknown";
   const auto blob = std::make_shared<LocalBlob>(files.path);
   report.size = blob->size();
-  if (files.index.empty()) {
+  if (!files.target.empty()) {
+    inspect_turbo(files, blob, threads, report);
+  } else if (files.index.empty()) {
     inspect_blob(blob, threads, report);
   } else {
     inspect_writable(files, report);

@@ -38,12 +38,22 @@ struct LsmtReport {
   uint64_t data_bytes, zeroed_bytes;  // of the disk
 };
 
+struct TurboReport {
+  std::string target;          // path of the ordinary layer
+  uint64_t target_size;        // bytes
+  bool gzip;
+  uint64_t index_entries;      // of the gzip index; 0 without one
+  uint64_t plain_size;         // bytes of the ordinary layer's tar
+  uint64_t target_bytes;       // of the disk that are read from it
+};
+
 struct LayerReport {
-  std::string kind;            // "sealed", "writable", "sparse", or "unknown"
+  std::string kind;            // "sealed", "turbo", "writable", "sparse", or "unknown"
   uint64_t size = 0;           // bytes of the (data) file
   std::optional<TarReport> tar;
   std::optional<ZFileReport> zfile;
   std::optional<LsmtReport> lsmt;
+  std::optional<TurboReport> turbo;
   // What is wrong, each naming file and offset. A damaged layer is reported on as far as it can be read.
   std::vector<std::string> problems;
 };

@@ -7,10 +7,12 @@
 
 namespace obd {
 
-// A sealed blob, or a writable layer's pair of files when there is an index file.
+// A sealed blob, a writable layer's pair of files when there is an index file, or a turboOCI layer's archive
+// when there is a target.
 struct LayerFiles {
   std::string path;
-  std::string index;  // empty for a blob
+  std::string index = "";   // empty for a blob
+  std::string target = "";  // the ordinary layer that a turboOCI layer points into
 };
 
 // Throws FormatError when it is not a layer or is damaged, std::system_error.

@@ -40,9 +40,11 @@ std::shared_ptr<SealedLayer> SealedLayer::open(const std::shared_ptr<Blob>& blob
   return try_open(blob, none);
 }
 
-std::shared_ptr<SealedLayer> SealedLayer::try_open(const std::shared_ptr<Blob>& blob, Misses& misses) {
+std::shared_ptr<SealedLayer> SealedLayer::try_open(const std::shared_ptr<Blob>& blob, Misses& misses,
+                                                   const std::shared_ptr<Blob>& target) {
   std::shared_ptr<SealedLayer> layer(new SealedLayer());
   layer->blob_ = blob;
+  layer->target_ = target;
 
   // Head and tail are needed in any case: ask for both in the first round.
   char tail[kTailProbe];
@@ -98,6 +100,7 @@ bool SealedLayer::try_load_content(Misses& misses) {
   }
   trailer_ = decode_lsmt_header(block);
   check_trailer(trailer_, name(), trailer_offset);
+  if (target_) joined_ = std::make_shared<JoinedBlob>(content_, target_);
   return try_load_index(misses);
 }
 
@@ -105,11 +108,16 @@ bool SealedLayer::try_load_index(Misses& misses) {
   const uint64_t base = trailer_.index_offset;
   std::vector<char> raw(static_cast<size_t>(trailer_.index_size * kLsmtRecordSize));
   if (!content_->try_read(raw.data(), raw.size(), base, misses)) return false;
+  // Tags count from the smallest there is.
+  uint64_t lowest_tag = UINT64_MAX;
+  for (size_t i = 0; target_ && i < raw.size(); i += kLsmtRecordSize) {
+    const LsmtRecord r = decode_lsmt_record(raw.data() + i);
+    if (!r.is_padding()) lowest_tag = std::min(lowest_tag, r.tag);
+  }
   std::vector<Segment> segments;
-  const uint64_t first_data = kLsmtHeaderSize / kSector, data_end = base / kSector;
   uint64_t covered = 0;
   for (size_t i = 0; i < raw.size(); i += kLsmtRecordSize) {
-    const LsmtRecord r = decode_lsmt_record(raw.data() + i);
+    LsmtRecord r = decode_lsmt_record(raw.data() + i);
     if (r.is_padding()) continue;
     auto fail = [&](const std::string& what) {
       throw FormatError(name(), base + i, "lsmt: index record " + std::to_string(i / kLsmtRecordSize) + " " + what);
@@ -117,19 +125,31 @@ bool SealedLayer::try_load_index(Misses& misses) {
     if (r.length == 0) fail("is empty");
     if (r.offset < covered) fail("overlaps the one before it, or is out of order");
     if (r.offset + r.length > Segment::kMaxOffset) fail("lies beyond any disk");
-    if (r.moffset < first_data || r.moffset > data_end || (!r.zeroed && r.length > data_end - r.moffset)) {
-      fail("points outside the data, to sector " + std::to_string(r.moffset));
+    // A plain layer's tags mean nothing: overlaybd-merge leaves some.
+    const uint64_t tag = target_ ? r.tag - lowest_tag : 0;
+    if (tag > 1) fail("has tag " + std::to_string(tag) + ", 0 or 1 expected");
+    const bool in_target = tag == 1 && !r.zeroed;
+    const uint64_t first = in_target ? 0 : kLsmtHeaderSize / kSector;
+    const uint64_t end = in_target ? (joined_->size() - target_begin()) / kSector : base / kSector;
+    if (tag == 1 && r.zeroed) r.moffset = first;  // nobody checks where such a one points
+    if (r.moffset < first || r.moffset > end || (!r.zeroed && r.length > end - r.moffset)) {
+      fail("points outside " + (in_target ? target_->name() : "the data") + ", to sector " + std::to_string(r.moffset));
     }
     covered = r.offset + r.length;
-    Segment s{};
-    s.offset = r.offset;
-    s.length = r.length;
-    s.moffset = r.moffset;
-    s.zeroed = r.zeroed;
-    segments.push_back(s);
+    segments.push_back(segment_of(r, in_target));
   }
   index_ = std::make_shared<FrozenIndex>(std::move(segments));
   return true;
 }
 
+Segment SealedLayer::segment_of(const LsmtRecord& record, bool in_target) const {
+  Segment s{};
+  s.offset = record.offset;
+  s.length = record.length;
+  s.zeroed = record.zeroed;
+  s.moffset = record.moffset + (in_target ? target_begin() / kSector : 0);
+  return s;
+}
+
 }  // namespace obd
+

@@ -1,7 +1,7 @@
 // The build cache over the store: cache records, and the results they stand for.
 import { SnapshotResult, type PersistedSnapshot } from '../ops/index.js';
 import type { CacheRecord, Result, ResultCache } from '../solver/index.js';
-import type { SealedLayer, SnapshotManager } from '../snapshot/index.js';
+import { blobsOf, type LayerBlob, type SealedLayer, type SnapshotManager } from '../snapshot/index.js';
 import { blobRef, type Protection, type Records, type Store } from '../store/index.js';
 
 /** What the store keeps of a vertex: its key for later vertices and the layers of each output. */
@@ -29,17 +29,17 @@ export class StoreCache implements ResultCache {
 
 	async put(keys: readonly string[], record: CacheRecord, vertexName: string): Promise<void> {
 		const results = record.results as readonly PersistedSnapshot[];
-		const refs = [...new Set(results.flatMap(layersOf).filter((layer) => !layer.source).map((layer) => blobRef(layer.digest)))];
+		const refs = [...new Set(results.flatMap(layersOf).filter((layer) => !layer.source).flatMap(blobsOf).map(({ digest }) => blobRef(digest)))];
 		const value: StoredRecord = { key: record.key, results, description: vertexName };
 		await Promise.all(keys.map((key) => this.#records.put(key, value, { refs })));
 	}
 
 	async load(value: unknown): Promise<Result | undefined> {
 		const { layers, changes } = value as PersistedSnapshot;
-		const local = layersOf(value as PersistedSnapshot).filter((layer) => !layer.source);
+		const local = layersOf(value as PersistedSnapshot).filter((layer) => !layer.source).flatMap(blobsOf);
 		// Protected first, then looked for: what is there now stays until the build ends.
-		await this.lease.protect(local.map((layer) => blobRef(layer.digest)));
-		const present = await Promise.all(local.map((layer) => this.#isPresent(layer)));
+		await this.lease.protect(local.map(({ digest }) => blobRef(digest)));
+		const present = await Promise.all(local.map((blob) => this.#isPresent(blob)));
 		if (!present.every(Boolean)) return undefined;
 		return new SnapshotResult(this.snapshots.snapshot(layers), changes?.map(({ lower, upper }) => ({ lower: this.snapshots.snapshot(lower), upper: this.snapshots.snapshot(upper) })));
 	}
@@ -56,7 +56,7 @@ export class StoreCache implements ResultCache {
 		if (keys.length > 0) await this.#records.touch(keys);
 	}
 
-	#isPresent({ digest, size }: SealedLayer): Promise<boolean> {
+	#isPresent({ digest, size }: LayerBlob): Promise<boolean> {
 		let present = this.#present.get(digest);
 		if (!present) {
 			present = this.store.blobs.has(digest, size);

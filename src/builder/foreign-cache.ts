@@ -38,6 +38,8 @@ export class ForeignCache implements CacheSource {
 export function cacheEntries(vertices: readonly FinishedVertex[]): CacheEntry[] {
 	return vertices.flatMap(({ keys, record }) => {
 		const results = record.results as readonly PersistedSnapshot[];
-		return results.some(({ changes }) => changes) ? [] : [{ keys, key: record.key, outputs: results.map(({ layers }) => layers) }];
+		// A cache's layers are whole in themselves: a turboOCI layer is not, without the ordinary one it points into.
+		if (results.some(({ changes, layers }) => changes ?? layers.some(({ turbo }) => turbo))) return [];
+		return [{ keys, key: record.key, outputs: results.map(({ layers }) => layers) }];
 	});
 }

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { formatPlatform, type ImageConfig, type Platform } from '../image/index.js';
 import { pb } from '../llb/index.js';
-import { sealedLayers, type Snapshot } from '../snapshot/index.js';
+import { blobsOf, sealedLayers, type Snapshot } from '../snapshot/index.js';
 import { VertexReporter } from '../solver/index.js';
 import type { Builder } from './builder.js';
 import { LocalSession } from './session.js';
@@ -26,7 +26,7 @@ export async function openImage(builder: Builder, reference: string, platform: P
 	const content = await source.fetch({ session, reporter, signal });
 	if (content.kind !== 'snapshot') throw new Error(`${reference} is no image`);
 	const layers = await sealedLayers(content.snapshot);
-	return { reference: resolved.reference, config: resolved.config, snapshot: content.snapshot, size: layers.reduce((sum, layer) => sum + layer.size, 0) };
+	return { reference: resolved.reference, config: resolved.config, snapshot: content.snapshot, size: layers.flatMap(blobsOf).reduce((sum, { size }) => sum + size, 0) };
 }
 
 export interface RunOptions {
@@ -71,11 +71,23 @@ export async function mountImage(builder: Builder, image: OpenedImage, target: s
 	try {
 		await builder.bind(view.root, directory, async () => {
 			onMounted();
-			await new Promise<void>((resolve) => { signal.addEventListener('abort', () => { resolve(); }, { once: true }); });
+			await aborted(signal);
 		});
 	} finally {
 		await view.release();
 	}
+}
+
+/** Resolves when `signal` aborts; keeps the process alive until then, which a device server that serves does not. */
+function aborted(signal: AbortSignal): Promise<void> {
+	return new Promise((resolve) => {
+		if (signal.aborted) return resolve();
+		const awake = setInterval(() => undefined, 2 ** 30);
+		signal.addEventListener('abort', () => {
+			clearInterval(awake);
+			resolve();
+		}, { once: true });
+	});
 }
 
 /** Pushes an opened image, converted if it was an ordinary one, as an overlaybd image. Returns the manifest's digest. */

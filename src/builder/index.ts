@@ -3,6 +3,6 @@
 export { Build, type BuildOptions } from './build.js';
 export { Builder, type BuilderOptions, type LazyReadOptions } from './builder.js';
 export { convertImage, mountImage, openImage, runImage, type OpenedImage, type RunOptions } from './image-access.js';
-export { downloadLayers, type DownloadOptions } from './layer-download.js';
+export { downloadLayers, type DownloadedLayer, type DownloadOptions } from './layer-download.js';
 export type { BuildRequest, BuildResult, CacheRequest, ExportRequest, SecretRequest } from './request.js';
 export type { UsageRecord } from './usage.js';

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { digestHex, type Platform } from '../image/index.js';
 import { RegistryClient, type HostConfigs } from '../registry/index.js';
 import type { BuildSession } from '../session/index.js';
+import type { LayerBlob } from '../snapshot/index.js';
 import { ImageResolver, imageLayers } from '../sources/index.js';
 
 export interface DownloadOptions {
@@ -23,19 +24,32 @@ const nothingLent: BuildSession = {
 };
 const noCache = { get: () => Promise.resolve(undefined), put: () => Promise.resolve() };
 
-/** Paths of the layers, bottom first. Throws for an image whose layers are no overlaybd layers. */
-export async function downloadLayers(reference: string, options: DownloadOptions): Promise<string[]> {
+/** A layer's blob as a file, and with a turboOCI layer the ordinary layer it points into. */
+export interface DownloadedLayer {
+	readonly digest: string;
+	readonly file: string;
+	readonly target?: string;
+}
+
+/** The layers, bottom first. Throws for an image that has ordinary layers. */
+export async function downloadLayers(reference: string, options: DownloadOptions): Promise<DownloadedLayer[]> {
 	const registry = new RegistryClient({ hosts: options.hosts });
 	try {
 		const resolver = new ImageResolver({ registry, cache: noCache, isInsecure: (domain) => options.insecureRegistries.includes(domain) });
 		const { resolved, source } = await resolver.resolve(reference, options.platform, nothingLent, options.signal);
-		const layers = imageLayers(resolved, source);
-		if (layers.kind !== 'overlaybd') throw new Error(`${reference} is an ordinary image: make an overlaybd one of it with obd-image convert`);
-		return await Promise.all(layers.layers.map(async ({ digest, size }) => {
+		const repository = registry.repository(source.repository, { insecure: source.insecure });
+		const { block, ordinary } = await imageLayers(resolved, { source, sizeOf: (digest) => repository.blobSize(digest, options.signal) });
+		if (ordinary.length > 0 || block.length === 0) {
+			throw new Error(`${reference} ${block.length > 0 ? 'has ordinary layers' : 'is an ordinary image'}: make an overlaybd one of it with obd-image convert`);
+		}
+		const download = async ({ digest, size }: LayerBlob): Promise<string> => {
 			const file = path.join(options.directory, digestHex(digest));
-			await registry.repository(source.repository, { insecure: source.insecure }).download({ mediaType: '', digest, size }, file, { signal: options.signal });
+			await repository.download({ mediaType: '', digest, size }, file, { signal: options.signal });
 			return file;
-		}));
+		};
+		return await Promise.all(block.map(async (layer) => ({
+			digest: layer.digest, file: await download(layer), ...(layer.turbo && { target: await download(layer.turbo.target) }),
+		})));
 	} finally {
 		registry.close();
 	}

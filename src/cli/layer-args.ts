@@ -1,4 +1,5 @@
-// Layers as they are named on the command line: a blob's path, or DATA:INDEX for a writable layer.
+// Layers as they are named on the command line: a blob's path, DATA:INDEX for a writable layer, or
+// ARCHIVE+TARGET for a turboOCI layer and the ordinary layer it points into.
 import { access } from 'node:fs/promises';
 import type { LayerFile } from '../native/layers.js';
 
@@ -6,21 +7,33 @@ async function exists(path: string): Promise<boolean> {
 	return access(path).then(() => true, () => false);
 }
 
-/** Whether an argument names a file, or a DATA:INDEX pair of files. */
+/** Whether an argument names a file, or a pair of files. */
 export async function isLayerFile(argument: string): Promise<boolean> {
 	return parseLayer(argument).then(() => true, () => false);
 }
 
 /** The layer files that `argument` names. Throws an error that says which file is missing. A path with a
- *  colon in it is taken as it is when such a file exists. */
+ *  colon or plus in it is taken as it is when such a file exists. */
 export async function parseLayer(argument: string): Promise<LayerFile> {
 	if (await exists(argument)) return argument;
-	const colon = argument.lastIndexOf(':');
-	if (colon <= 0 || colon === argument.length - 1) throw new Error(`${argument}: no such file`);
-	const data = argument.slice(0, colon);
-	const index = argument.slice(colon + 1);
-	for (const path of [data, index]) {
-		if (!(await exists(path))) throw new Error(`${argument}: no such file, and as DATA:INDEX there is no ${path}`);
+	const turbo = splitAt(argument, argument.indexOf('+'));
+	if (turbo && (await exists(turbo[0]))) {
+		await mustExist(argument, 'ARCHIVE+TARGET', turbo);
+		return { archive: turbo[0], target: turbo[1] };
 	}
-	return { data, index };
+	const writable = splitAt(argument, argument.lastIndexOf(':'));
+	if (!writable) throw new Error(`${argument}: no such file`);
+	await mustExist(argument, 'DATA:INDEX', writable);
+	return { data: writable[0], index: writable[1] };
+}
+
+function splitAt(argument: string, separator: number): [string, string] | undefined {
+	if (separator <= 0 || separator === argument.length - 1) return undefined;
+	return [argument.slice(0, separator), argument.slice(separator + 1)];
+}
+
+async function mustExist(argument: string, form: string, paths: readonly string[]): Promise<void> {
+	for (const path of paths) {
+		if (!(await exists(path))) throw new Error(`${argument}: no such file, and as ${form} there is no ${path}`);
+	}
 }

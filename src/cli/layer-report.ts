@@ -22,7 +22,7 @@ const lsmtFlags = { 0: 'header', 1: 'data file', 2: 'sealed', 4: 'sparse' };
 /** One line a fact, two columns; problems last. */
 export function formatLayerReport(name: string, report: LayerReport): string {
 	const rows: [string, string][] = [['size', formatBytes(report.size)], ['kind', report.kind]];
-	const { tar, zfile, lsmt } = report;
+	const { tar, zfile, lsmt, turbo } = report;
 	if (tar) rows.push(['tar payload', `at ${tar.payloadOffset}, ${formatBytes(tar.payloadSize)}`]);
 	if (zfile) {
 		const ratio = zfile.originalSize === 0 ? '' : `, ${((100 * zfile.storedSize) / zfile.originalSize).toFixed(1)} % of ${formatBytes(zfile.originalSize)}`;
@@ -41,7 +41,7 @@ export function formatLayerReport(name: string, report: LayerReport): string {
 			['virtual size', lsmt.virtualSize === 0 ? "that of the layers below" : formatBytes(lsmt.virtualSize)],
 			['lsmt header', flagNames(lsmt.headerFlags, lsmtFlags)],
 		);
-		if (report.kind === 'sealed') {
+		if (report.kind === 'sealed' || report.kind === 'turbo') {
 			rows.push(['lsmt trailer', flagNames(lsmt.trailerFlags, lsmtFlags)], ['lsmt index', `at ${lsmt.indexOffset}, ${lsmt.records} records, ${lsmt.padding} of them padding`]);
 		}
 		rows.push(
@@ -50,6 +50,13 @@ export function formatLayerReport(name: string, report: LayerReport): string {
 			['zeroed', formatBytes(lsmt.zeroedBytes)],
 		);
 		if (lsmt.userTag !== '') rows.push(['user tag', JSON.stringify(lsmt.userTag)]);
+	}
+	if (turbo) {
+		rows.push(
+			['target', turbo.gzip ? `gzip, ${formatBytes(turbo.targetSize)} of ${formatBytes(turbo.plainSize)}` : `tar, ${formatBytes(turbo.targetSize)}`],
+			['read from it', formatBytes(turbo.targetBytes)],
+		);
+		if (turbo.gzip) rows.push(['gzip index', `${turbo.indexEntries} entries`]);
 	}
 	const lines = rows.map(([key, value]) => `  ${key.padEnd(14)} ${value}`);
 	const verdict = report.problems.length === 0 ? ['  no problems'] : report.problems.map((problem) => `  PROBLEM        ${problem}`);

@@ -37,11 +37,11 @@ await yargs(hideBin(process.argv))
 	.scriptName('obd-image')
 	.usage('$0 COMMAND\n\nLooks into overlaybd images and layers, takes them apart, and runs them.')
 	.command('inspect <layer..>', 'show headers, segments and uuids of layers, and check every checksum', (y) => registryFlags(y)
-		.positional('layer', { type: 'string', array: true, demandOption: true, describe: 'layer blobs, DATA:INDEX for a writable layer, or an image reference' })
+		.positional('layer', { type: 'string', array: true, demandOption: true, describe: 'layer blobs, DATA:INDEX for a writable layer, ARCHIVE+TARGET for a turboOCI one, or an image reference' })
 		.option('json', { type: 'boolean', default: false, describe: 'print a JSON array, one report a layer' }),
 	(argv) => inspect(argv.layer, argv.json, argv))
 	.command('flatten <layer..>', 'write the virtual disk of a stack of layers as a sparse raw file', (y) => registryFlags(y)
-		.positional('layer', { type: 'string', array: true, demandOption: true, describe: 'layer blobs, bottom first; DATA:INDEX for a writable layer; or an image reference' })
+		.positional('layer', { type: 'string', array: true, demandOption: true, describe: 'layer blobs, bottom first; DATA:INDEX for a writable layer, ARCHIVE+TARGET for a turboOCI one; or an image reference' })
 		.option('output', { alias: 'o', type: 'string', demandOption: true, requiresArg: true, describe: 'the disk; replaced when it exists' }),
 	(argv) => flattenTo(argv.layer, argv.output, argv))
 	.command('run <image> [args..]', 'run an image straight from its registry, as a container', (y) => storeFlags(y)

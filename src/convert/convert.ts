@@ -18,6 +18,8 @@ export interface LayerProgress {
 }
 
 export interface ConvertOptions {
+	/** Overlaybd layers below them, bottom first, and their diffIDs; none for an ordinary image. */
+	readonly base: { readonly layers: readonly SealedLayer[]; readonly diffIds: readonly string[] };
 	/** Bottom first. */
 	readonly layers: readonly LayerOrigin[];
 	readonly snapshots: SnapshotManager;
@@ -33,10 +35,10 @@ export interface ConvertOptions {
 
 /** The image's file system as overlaybd layers, one for each of its own. */
 export async function convertLayers(options: ConvertOptions): Promise<Snapshot> {
-	const { layers, snapshots } = options;
-	const chainIds = layers.map((_, i) => chainId(layers.slice(0, i + 1).map((layer) => layer.diffId)));
+	const { base, layers, snapshots } = options;
+	const chainIds = layers.map((_, i) => chainId([...base.diffIds, ...layers.slice(0, i + 1).map((layer) => layer.diffId)]));
 	const converted = await knownPrefix(chainIds, options);
-	let snapshot = snapshots.snapshot(converted);
+	let snapshot = snapshots.snapshot([...base.layers, ...converted]);
 	const stop = new AbortController();
 	const signal = AbortSignal.any([options.signal, stop.signal]);
 	const downloads = new Downloads(converted.length, layers, options.open, signal);

@@ -6,5 +6,6 @@ export { buildMountOptions, makeFileSystem, type FileSystemOptions } from './fil
 export { releaseDevices } from './leftovers.js';
 export { probeDevices, type DeviceProbe } from './probe.js';
 export type { DeviceKind } from '../native/device.js';
+export { remoteBlobs } from './remote-blobs.js';
 export type { BlobFetcher } from './fetcher.js';
 export type * from './types.js';

@@ -2,12 +2,13 @@
 // native numbers, and the working files of writable layers.
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { deviceAddon, type DeviceFault, type DeviceKind, type WritableFiles } from '../native/device.js';
+import { deviceAddon, type BlobPlace, type DeviceFault, type DeviceKind, type WritableFiles } from '../native/device.js';
 import { answerFetch, type BlobFetcher } from './fetcher.js';
 import { instanceLabel, layersDirectory, mountsOf, unmountDevices } from './leftovers.js';
 import type { Method, ServerConfig, ServerMethods } from './protocol.js';
+import { remoteBlobs } from './remote-blobs.js';
 import type { DeviceState, LayerState } from './served-state.js';
-import type { DeviceError, LowerLayer } from './types.js';
+import type { DeviceError, LocalBlob, LowerLayer, RemoteBlob } from './types.js';
 
 interface ServedDevice {
 	readonly number: number;
@@ -224,10 +225,7 @@ export class Server {
 
 	async #open(lower: LowerLayer): Promise<{ number: number; close: () => void }> {
 		if (lower.kind === 'frozen') return { number: this.#layer(lower.id), close: () => undefined };
-		const number =
-			lower.kind === 'blob'
-				? await deviceAddon().openLayerFile(lower.digest, lower.path)
-				: await deviceAddon().openRemoteLayer(lower.digest, lower.size, JSON.stringify(lower.source));
+		const number = await openSealed(lower);
 		return { number, close: () => deviceAddon().closeLayer(number) };
 	}
 
@@ -271,7 +269,18 @@ function numbersOf(layers: readonly { readonly number: number }[]): number[] {
 }
 
 function remoteDigests(lowers: readonly LowerLayer[]): string[] {
-	return lowers.flatMap((lower) => (lower.kind === 'remote' ? [lower.digest] : []));
+	return remoteBlobs(lowers).map(({ digest }) => digest);
+}
+
+function openSealed(lower: Exclude<LowerLayer, { kind: 'frozen' }>): Promise<number> {
+	if (lower.target) return deviceAddon().openTurboLayer(placeOf(lower), placeOf(lower.target));
+	if (lower.kind === 'blob') return deviceAddon().openLayerFile(lower.digest, lower.path);
+	return deviceAddon().openRemoteLayer(lower.digest, lower.size, JSON.stringify(lower.source));
+}
+
+function placeOf(blob: LocalBlob | RemoteBlob): BlobPlace {
+	const { digest, size } = blob;
+	return 'path' in blob ? { digest, size, path: blob.path } : { digest, size, source: JSON.stringify(blob.source) };
 }
 
 /** Whether anything was written to a writable layer. */

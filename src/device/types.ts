@@ -4,12 +4,32 @@
 /** A sealed or frozen layer that can stand below others in a stack. */
 export type LowerLayer =
 	/** A sealed layer blob on local disk; tar wrap and ZFile are detected (FORMATS.md 0). */
-	| { readonly kind: 'blob'; readonly digest: string; readonly size: number; readonly path: string }
-	/** A sealed layer blob in a registry, read lazily through the block cache. `source` is opaque here:
-	 *  the device server hands it to its `fetch` function (registry room) unchanged. */
-	| { readonly kind: 'remote'; readonly digest: string; readonly size: number; readonly source: RemoteSource }
+	| (LocalBlob & { readonly kind: 'blob' } & TurboLayer)
+	/** A sealed layer blob in a registry, read lazily through the block cache. */
+	| (RemoteBlob & { readonly kind: 'remote' } & TurboLayer)
 	/** A layer frozen by `Device.seal` in this device server, whether committed already or not. */
 	| { readonly kind: 'frozen'; readonly id: string };
+
+export interface LocalBlob {
+	readonly digest: string;
+	/** Bytes. */
+	readonly size: number;
+	readonly path: string;
+}
+
+export interface RemoteBlob {
+	readonly digest: string;
+	/** Bytes. */
+	readonly size: number;
+	/** Opaque here: the device server hands it to its `fetch` function (registry room) unchanged. */
+	readonly source: RemoteSource;
+}
+
+/** With a target, a blob is the archive of a turboOCI layer (FORMATS.md 6). */
+interface TurboLayer {
+	/** The blob of the ordinary layer that has the contents of the files. */
+	readonly target?: LocalBlob | RemoteBlob;
+}
 
 /** Where a remote blob is read from: everything the registry room needs, as plain JSON. */
 export interface RemoteSource {

@@ -99,7 +99,7 @@ async function commitManifest(config: ImageConfig, layers: readonly ImageLayer[]
 	return {
 		manifest,
 		config: configDescriptor.descriptor,
-		blobs: [...layers.map(({ blob }) => blob), { descriptor: configDescriptor.descriptor, origin: { kind: 'bytes', bytes } }],
+		blobs: [...layers.flatMap(({ blob, target }) => (target ? [blob, target] : [blob])), { descriptor: configDescriptor.descriptor, origin: { kind: 'bytes', bytes } }],
 	};
 }
 

@@ -4,6 +4,8 @@ import type { ImageBlob } from './content.js';
 
 export interface ImageLayer {
 	readonly blob: ImageBlob;
+	/** A blob the manifest does not list: the ordinary layer that a turboOCI layer points into. */
+	readonly target?: ImageBlob;
 	readonly record: LayerRecord;
 }
 

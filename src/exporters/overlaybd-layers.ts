@@ -2,7 +2,7 @@
 // made again, with no file later than the epoch.
 import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
-import { layerType, overlaybdAnnotations } from '../image/index.js';
+import { convertLayerType, layerType, overlaybdAnnotations } from '../image/index.js';
 import { unpackTar, writeChangeset } from '../native/files.js';
 import { sealedLayers, snapshotOf, type SealedLayer, type Snapshot, type SnapshotManager } from '../snapshot/index.js';
 import type { BlobOrigin, ExportContext } from './content.js';
@@ -19,7 +19,15 @@ export class OverlaybdLayers {
 	}
 
 	async #layer(layer: SealedLayer, ociMediaTypes: boolean): Promise<ImageLayer> {
-		const { digest, size, createdAt } = layer;
+		const { digest, size, createdAt, source, turbo } = layer;
+		if (turbo) {
+			const { target, annotations, mediaType } = turbo;
+			return {
+				blob: { descriptor: { mediaType: convertLayerType(mediaType, ociMediaTypes), digest, size, annotations }, origin: await this.#origin(layer) },
+				target: { descriptor: target, origin: await this.#origin({ ...target, ...(source && { source }) }) },
+				record: { diffId: turbo.diffId },
+			};
+		}
 		return {
 			blob: {
 				descriptor: { mediaType: layerType('uncompressed', ociMediaTypes), digest, size, annotations: overlaybdAnnotations(digest, size) },

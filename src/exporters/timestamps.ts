@@ -16,6 +16,6 @@ export function withEpoch(config: ImageConfig, epoch: number | undefined, base: 
 /** How many layers are the base image's own: those are never rewritten. */
 export function baseLayers(layers: readonly SealedLayer[], base: ImageConfig | undefined): number {
 	const known = base?.rootfs.diff_ids ?? [];
-	const diverged = layers.findIndex((layer, i) => (layer.origin?.diffId ?? layer.digest) !== known[i]);
+	const diverged = layers.findIndex((layer, i) => (layer.origin?.diffId ?? layer.turbo?.diffId ?? layer.digest) !== known[i]);
 	return diverged < 0 ? layers.length : diverged;
 }

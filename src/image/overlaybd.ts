@@ -1,4 +1,5 @@
 // overlaybd in manifests: the layer annotations of FORMATS.md 8.1 and what they say about a layer.
+import type { ImageConfig } from './config.js';
 import type { Descriptor } from './descriptor.js';
 import { isLayerType } from './media-types.js';
 
@@ -20,6 +21,9 @@ export const overlaybdKeys = {
 	legacyTargetDigest: `${prefix}fastoci/target-digest`,
 	legacyTargetMediaType: `${prefix}fastoci/target-media-type`,
 } as const;
+
+/** What `ctr record-trace` says of its layer in the config's history. */
+const accelerationHistory = 'Acceleration Layer';
 
 /** Version of a native layer (not turboOCI). */
 export const overlaybdVersion = '0.1.0';
@@ -45,6 +49,31 @@ export function isOverlaybdLayer(descriptor: Descriptor): boolean {
 /** A layer that only carries a prefetch trace: no part of the root file system. */
 export function isAccelerationLayer(descriptor: Descriptor): boolean {
 	return descriptor.annotations?.[overlaybdKeys.accelerationLayer] === 'yes';
+}
+
+/**
+ * A config without what it says of layers that only carry prefetch traces: such a layer is not part of an image
+ * that is built on this one. `layers` are the manifest's.
+ */
+export function withoutAcceleration(config: ImageConfig, layers: readonly Descriptor[]): ImageConfig {
+	if (!layers.some(isAccelerationLayer)) return config;
+	const { history } = config;
+	return {
+		...config,
+		rootfs: { ...config.rootfs, diff_ids: config.rootfs.diff_ids.filter((_, i) => !(layers[i] && isAccelerationLayer(layers[i]))) },
+		...(history && { history: history.filter(({ created_by }) => created_by !== accelerationHistory) }),
+	};
+}
+
+/** The annotations of a descriptor that are overlaybd's. */
+export function ownAnnotations({ annotations = {} }: Descriptor): Readonly<Record<string, string>> {
+	return Object.fromEntries(Object.entries(annotations).filter(([key]) => key.startsWith(prefix)));
+}
+
+/** The file system in an overlaybd layer. */
+export function layerFsType({ annotations }: Descriptor): string {
+	// "type;mount options;mkfs options"
+	return annotations?.[overlaybdKeys.blobFsType]?.split(';', 1)[0] || 'ext4';
 }
 
 /** The ordinary layer a turboOCI layer's metadata points into; undefined for any other layer. */

@@ -35,6 +35,16 @@ export interface WritableFiles {
 	readonly index: string;
 }
 
+/** Where the bytes of a blob are: in a file, or in a registry. */
+export interface BlobPlace {
+	readonly digest: string;
+	/** Bytes. */
+	readonly size: number;
+	readonly path?: string;
+	/** As for `openRemoteLayer`. */
+	readonly source?: string;
+}
+
 /** How the kernel reaches a disk: native/device has a server for each. */
 export type DeviceKind = 'fuse' | 'tcmu' | 'ublk';
 
@@ -50,6 +60,8 @@ interface DeviceAddon {
 	startDeviceHost(onFetch: (request: FetchRequest) => void, onFault: (fault: DeviceFault) => void, cacheDir: string, cacheLimit: number): void;
 	openLayerFile(digest: string, path: string): Promise<number>;
 	openRemoteLayer(digest: string, size: number, source: string): Promise<number>;
+	/** A turboOCI layer: its archive, and the ordinary layer it points into. */
+	openTurboLayer(archive: BlobPlace, target: BlobPlace): Promise<number>;
 	/** Reads all of a remote layer and compares it with its digest. */
 	verifyLayer(layer: number): Promise<void>;
 	closeLayer(layer: number): void;

@@ -3,9 +3,12 @@
 // of FORMATS.md 0 to 3; a damaged file rejects with an error that names file and byte offset.
 import { nativeAddon } from './index.js';
 
-/** A layer: a sealed blob (tar wrapping and ZFile are detected), or a writable layer's pair of files,
- *  append-only or sparse. */
-export type LayerFile = string | { readonly data: string; readonly index: string };
+/** A layer: a sealed blob (tar wrapping and ZFile are detected), a writable layer's pair of files, append-only
+ *  or sparse, or a turboOCI layer's archive with the ordinary layer it points into. */
+export type LayerFile =
+	| string
+	| { readonly data: string; readonly index: string }
+	| { readonly archive: string; readonly target: string };
 
 export interface TarReport {
 	/** Where the layer starts in the blob, and its size; bytes. */
@@ -58,13 +61,28 @@ export interface LsmtReport {
 	readonly zeroedBytes: number;
 }
 
+/** What a turboOCI layer reads of the ordinary layer it points into. */
+export interface TurboReport {
+	readonly target: string;
+	/** Bytes of the ordinary layer's blob. */
+	readonly targetSize: number;
+	readonly gzip: boolean;
+	/** Places where decompression can start; 0 for a plain tar. */
+	readonly indexEntries: number;
+	/** Bytes of the ordinary layer's tar. */
+	readonly plainSize: number;
+	/** Bytes of the disk that come from it. */
+	readonly targetBytes: number;
+}
+
 export interface LayerReport {
-	readonly kind: 'sealed' | 'writable' | 'sparse' | 'unknown';
+	readonly kind: 'sealed' | 'turbo' | 'writable' | 'sparse' | 'unknown';
 	/** Bytes of the file (of the data file for a writable layer). */
 	readonly size: number;
 	readonly tar?: TarReport;
 	readonly zfile?: ZFileReport;
 	readonly lsmt?: LsmtReport;
+	readonly turbo?: TurboReport;
 	/** What is wrong with the file; empty when every checksum and every structure is right. */
 	readonly problems: readonly string[];
 }
@@ -116,6 +134,7 @@ export interface FlattenResult {
 interface NativeLayerFiles {
 	readonly path: string;
 	readonly index?: string;
+	readonly target?: string;
 }
 
 interface LayersAddon {
@@ -128,8 +147,10 @@ interface LayersAddon {
 
 const addon = (): LayersAddon => nativeAddon() as LayersAddon;
 
-const files = (layer: LayerFile): NativeLayerFiles =>
-	typeof layer === 'string' ? { path: layer } : { path: layer.data, index: layer.index };
+function files(layer: LayerFile): NativeLayerFiles {
+	if (typeof layer === 'string') return { path: layer };
+	return 'archive' in layer ? { path: layer.archive, target: layer.target } : { path: layer.data, index: layer.index };
+}
 
 /** Options are checked here, at the door: what is wrong with them, named with the value received. */
 function check(options: ZFileOptions): void {

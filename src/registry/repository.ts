@@ -172,6 +172,20 @@ export class Repository {
 		return hasBlob(this, descriptor, signal);
 	}
 
+	/** Bytes of a blob that is only known by its digest. */
+	async blobSize(digest: string, signal?: AbortSignal): Promise<number> {
+		const label = `${this.name}@${digest}`;
+		return this.onAnyHost(signal, async (endpoint) => {
+			const response = await endpoint.exchange(this.#request(endpoint, 'HEAD', ['blobs', digest], { 'accept-encoding': 'identity' }, signal));
+			await discardBody(response);
+			if (response.status === 404) throw notFound(response, label);
+			if (response.status !== 200) throw await refusal('pull', response);
+			const size = Number(response.headers['content-length'] ?? '');
+			if (response.headers['content-length'] !== undefined && Number.isSafeInteger(size)) return size;
+			throw new RegistryError(`${label}: the registry does not say how large it is`, { ...asked(response.method, response.url), kind: 'protocol' });
+		});
+	}
+
 	/** Uploads a blob unless it is there already or can be had from a neighbour repository. */
 	pushBlob(descriptor: Descriptor, source: BlobSource, options: PushBlobOptions = {}): Promise<PushedBlob> {
 		return pushBlob(this, descriptor, source, options);

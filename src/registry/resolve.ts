@@ -1,7 +1,7 @@
 // From a reference to an image: what the tag names, the manifest for the wanted platform, its config.
 import {
-	configPlatform, defaultPlatform, formatPlatform, formatReference, isIndexType, isManifestType, matchesPlatform, mediaTypes,
-	parseImageConfig, parseIndex, parseManifest, sortByPlatform, withDigest,
+	configPlatform, defaultPlatform, encodeImageConfig, formatPlatform, formatReference, isIndexType, isManifestType, matchesPlatform, mediaTypes,
+	parseImageConfig, parseIndex, parseManifest, sortByPlatform, withDigest, withoutAcceleration,
 	type Descriptor, type ImageConfig, type ImageReference, type Index, type Manifest, type Platform,
 } from '../image/index.js';
 import { RegistryError } from './errors.js';
@@ -37,6 +37,7 @@ export interface ResolvedImage {
 	readonly descriptor: Descriptor;
 	readonly manifest: Manifest;
 	readonly manifestBytes: Uint8Array;
+	/** Says nothing of layers that only carry prefetch traces, which the manifest still lists. */
 	readonly config: ImageConfig;
 	readonly configBytes: Uint8Array;
 }
@@ -56,7 +57,12 @@ export async function resolveImage(repository: ImageDocuments, ref: ImageReferen
 			kind: 'not-found', registry: repository.domain, method: 'GET', path: '',
 		});
 	}
-	return { ...found, reference: formatReference(withDigest(ref, target.digest)), target };
+	return { ...found, ...configWithoutTraces(found), reference: formatReference(withDigest(ref, target.digest)), target };
+}
+
+function configWithoutTraces({ config, configBytes, manifest }: Found): Pick<ResolvedImage, 'config' | 'configBytes'> {
+	const without = withoutAcceleration(config, manifest.layers);
+	return without === config ? { config, configBytes } : { config: without, configBytes: encodeImageConfig(without) };
 }
 
 type Found = Omit<ResolvedImage, 'reference' | 'target'>;

@@ -3,5 +3,5 @@
 // The only user of the device room.
 export type { RemoteLayer } from './live-mount.js';
 export type { TraceStore } from './traces.js';
-export { scratch, sealedLayers, snapshotOf, type Layer, type LayerOrigin, type SealedLayer, type Snapshot } from './layer.js';
+export { blobsOf, scratch, sealedLayers, snapshotOf, type Layer, type LayerBlob, type LayerOrigin, type SealedLayer, type Snapshot, type TurboInfo } from './layer.js';
 export { SnapshotManager, type LayerStore, type ReadMount, type SnapshotOptions, type WritableMount } from './manager.js';

@@ -14,6 +14,19 @@ export interface SealedLayer {
 	readonly source?: RemoteSource;
 	/** The ordinary OCI layer this one was converted from. */
 	readonly origin?: LayerOrigin;
+	/** What a layer of a turboOCI base is besides its blob. */
+	readonly turbo?: TurboInfo;
+}
+
+/** A turboOCI layer: its blob describes the file system, the ordinary layer it was made of has the contents. */
+export interface TurboInfo {
+	/** Of the uncompressed blob. */
+	readonly diffId: string;
+	/** As its descriptor has them. */
+	readonly mediaType: string;
+	readonly annotations: Readonly<Record<string, string>>;
+	/** The ordinary layer; in the same repository. */
+	readonly target: { readonly mediaType: string; readonly digest: string; readonly size: number };
 }
 
 /** An ordinary OCI layer with the same content. */
@@ -50,6 +63,17 @@ export const scratch: Snapshot = { id: '', layers: [] };
 
 export function snapshotOf(layers: readonly Layer[]): Snapshot {
 	return { id: layers.map((layer) => layer.id).join(','), layers };
+}
+
+export interface LayerBlob {
+	readonly digest: string;
+	/** Bytes. */
+	readonly size: number;
+}
+
+/** All blobs that a layer is read from. */
+export function blobsOf({ digest, size, turbo }: SealedLayer): LayerBlob[] {
+	return [{ digest, size }, ...(turbo ? [turbo.target] : [])];
 }
 
 /** The chain's blobs, bottom first, once all are in the store. */

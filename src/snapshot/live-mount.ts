@@ -1,6 +1,6 @@
 // One device with one mount: attached once, written by one step at a time, sealed live between steps.
 import { mkdir, rmdir } from 'node:fs/promises';
-import { buildMountOptions, makeFileSystem, type Device, type DeviceError, type DeviceServer, type FrozenLayer } from '../device/index.js';
+import { buildMountOptions, makeFileSystem, remoteBlobs, type Device, type DeviceError, type DeviceServer, type FrozenLayer } from '../device/index.js';
 import { freeze, mount, syncfs, thaw, umountIfMounted } from '../native/system.js';
 import type { Snapshot } from './layer.js';
 import { maxTracedRuns, traceKey, type TraceStore } from './traces.js';
@@ -56,7 +56,7 @@ export class LiveMount {
 		const { snapshot, writable, root, verify } = options;
 		const lowers = await Promise.all(snapshot.layers.map((layer) => layer.lower()));
 		const device = await server.attach({ lowers, writable, ...(verify && { verify }), ...(lowers.length === 0 && { virtualSize: options.virtualSize }) });
-		const remotes = lowers.flatMap((lower) => (lower.kind === 'remote' ? [{ digest: lower.digest, size: lower.size }] : []));
+		const remotes = remoteBlobs(lowers).map(({ digest, size }) => ({ digest, size }));
 		const live = new LiveMount(server, device, root, writable, snapshot, remotes, options.traces);
 		try {
 			// What mounting reads is a part of the trace.

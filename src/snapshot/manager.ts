@@ -3,9 +3,9 @@
 // asks for that snapshot next.
 import { mkdir, rmdir } from 'node:fs/promises';
 import path from 'node:path';
-import type { DeviceServer, FrozenLayer } from '../device/index.js';
+import type { DeviceServer, FrozenLayer, LocalBlob, RemoteBlob } from '../device/index.js';
 import { LiveMount, type RemoteLayer } from './live-mount.js';
-import { sealedLayers, type Layer, type SealedLayer, type Snapshot, snapshotOf } from './layer.js';
+import { sealedLayers, type Layer, type LayerBlob, type SealedLayer, type Snapshot, snapshotOf } from './layer.js';
 import type { TraceStore } from './traces.js';
 
 /** Where sealed blobs live; the store implements it. */
@@ -73,11 +73,15 @@ export class SnapshotManager {
 			uuid: sealed.uuid,
 			sealed: Promise.resolve(sealed),
 			lower: async () => {
-				const { digest, size, source } = sealed;
-				const blob = await store.blobPath(digest, size);
-				if (blob !== undefined) return { kind: 'blob', digest, size, path: blob };
-				if (source) return { kind: 'remote', digest, size, source };
-				throw new Error(`layer ${digest} is neither in the store nor in a registry`);
+				const place = async ({ digest, size }: LayerBlob): Promise<LocalBlob | RemoteBlob> => {
+					const path = await store.blobPath(digest, size);
+					if (path !== undefined) return { digest, size, path };
+					if (sealed.source) return { digest, size, source: sealed.source };
+					throw new Error(`layer ${digest} is neither in the store nor in a registry`);
+				};
+				const target = sealed.turbo && { target: await place(sealed.turbo.target) };
+				const blob = await place(sealed);
+				return 'path' in blob ? { kind: 'blob', ...blob, ...target } : { kind: 'remote', ...blob, ...target };
 			},
 		};
 	}

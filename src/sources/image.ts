@@ -1,4 +1,4 @@
-// docker-image:// sources: overlaybd images are attached where they are, others are converted on the way in.
+// docker-image:// sources: overlaybd layers are attached where they are, others are converted on the way in.
 import type { Readable } from 'node:stream';
 import { validateDigest, type Platform } from '../image/index.js';
 import { attr, type SourceOp } from '../llb/index.js';
@@ -6,7 +6,7 @@ import { convertLayers } from '../convert/index.js';
 import type { RegistryClient } from '../registry/index.js';
 import type { LayerOrigin, SealedLayer, Snapshot, SnapshotManager } from '../snapshot/index.js';
 import { layerLimit } from './attributes.js';
-import { imageLayers } from './image-layers.js';
+import { imageLayers, type ImageLayers } from './image-layers.js';
 import type { ImageResolver, ImageSourceInfo } from './image-resolver.js';
 import type { Source, SourceContent, SourceContext, SourceIdentity } from './source.js';
 
@@ -60,14 +60,16 @@ export class ImageSource implements Source {
 	}
 
 	async fetch(context: SourceContext): Promise<SourceContent> {
-		const { registry, snapshots } = this.options;
 		const { resolved, source } = await this.#resolve(context);
 		context.reporter.status(`resolve ${resolved.reference}`).done();
-		const layers = imageLayers(resolved, source, this.#limit);
-		if (layers.kind === 'overlaybd') return { kind: 'snapshot', snapshot: snapshots.snapshot(layers.layers) };
-		const repository = registry.as(context.session.credentials).repository(source.repository, { insecure: source.insecure });
+		const repository = this.options.registry.as(context.session.credentials).repository(source.repository, { insecure: source.insecure });
+		const layers = await imageLayers(resolved, {
+			source,
+			...(this.#limit !== undefined && { limit: this.#limit }),
+			sizeOf: (digest) => repository.blobSize(digest, context.signal),
+		});
 		const open = ({ mediaType, digest, size }: LayerOrigin, signal: AbortSignal): Readable => repository.openBlob({ mediaType, digest, size }, { signal });
-		return { kind: 'snapshot', snapshot: await convert(layers.layers, open, this.options, context) };
+		return { kind: 'snapshot', snapshot: await convert(layers, open, this.options, context) };
 	}
 
 	async #resolve({ session, signal }: SourceContext): Promise<ImageSourceInfo> {
@@ -80,11 +82,12 @@ export class ImageSource implements Source {
 	}
 }
 
-/** Ordinary layers as a snapshot; `open` gives the verified bytes of one. */
-export function convert(layers: readonly LayerOrigin[], open: (layer: LayerOrigin, signal: AbortSignal) => Readable, options: ConversionOptions, { reporter, signal }: SourceContext): Promise<Snapshot> {
+/** Layers as a snapshot, ordinary ones converted; `open` gives the verified bytes of one. */
+export function convert({ block, blockDiffIds, ordinary }: ImageLayers, open: (layer: LayerOrigin, signal: AbortSignal) => Readable, options: ConversionOptions, { reporter, signal }: SourceContext): Promise<Snapshot> {
 	const { snapshots, converted } = options;
 	return convertLayers({
-		layers,
+		base: { layers: block, diffIds: blockDiffIds },
+		layers: ordinary,
 		snapshots,
 		signal,
 		open: (layer, abort) => Promise.resolve(open(layer, abort)),

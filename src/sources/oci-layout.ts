@@ -4,7 +4,7 @@ import { detectMediaType, maxManifestSize, parseReference, Verifier, type Descri
 import { attr, type SourceOp } from '../llb/index.js';
 import { resolveImage, type ImageDocuments, type ResolvedImage } from '../registry/index.js';
 import type { ContentStore } from '../session/index.js';
-import type { SealedLayer } from '../snapshot/index.js';
+import { blobsOf, type LayerBlob } from '../snapshot/index.js';
 import { layerLimit } from './attributes.js';
 import { convert, type ConversionOptions } from './image.js';
 import { imageLayers } from './image-layers.js';
@@ -50,14 +50,18 @@ export class OciLayoutSource implements Source {
 	}
 
 	async fetch(context: SourceContext): Promise<SourceContent> {
-		const layers = imageLayers(await this.resolve(context), undefined, this.#limit);
 		const store = await this.#store(context);
-		if (layers.kind === 'overlaybd') {
-			for (const layer of layers.layers) await this.#import(layer, store, context);
-			return { kind: 'snapshot', snapshot: this.options.snapshots.snapshot(layers.layers) };
-		}
+		const layers = await imageLayers(await this.resolve(context), {
+			...(this.#limit !== undefined && { limit: this.#limit }),
+			sizeOf: async (digest) => {
+				const size = await store.size(digest);
+				if (size === undefined) throw new Error(`content ${digest}: not found`);
+				return size;
+			},
+		});
+		for (const blob of layers.block.flatMap(blobsOf)) await this.#import(blob, store, context);
 		const open = (layer: Descriptor, signal: AbortSignal): Readable => Readable.from(verified(store, layer, signal), { objectMode: false });
-		return { kind: 'snapshot', snapshot: await convert(layers.layers, open, this.options, context) };
+		return { kind: 'snapshot', snapshot: await convert(layers, open, this.options, context) };
 	}
 
 	/** The image for the platform, its documents checked against their digests. */
@@ -75,7 +79,7 @@ export class OciLayoutSource implements Source {
 		return session.contentStore(`oci:${this.#storeId}`);
 	}
 
-	async #import({ digest, size }: SealedLayer, store: ContentStore, { reporter, signal }: SourceContext): Promise<void> {
+	async #import({ digest, size }: LayerBlob, store: ContentStore, { reporter, signal }: SourceContext): Promise<void> {
 		if ((await this.options.blobs.blobPath(digest, size)) !== undefined) return;
 		const status = reporter.status(`copying ${digest}`, size);
 		await this.options.blobs.import(digest, size, store.read(digest, { signal }));

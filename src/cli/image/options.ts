@@ -42,7 +42,7 @@ export function interruption(): AbortSignal {
 }
 
 /**
- * Runs `use` on the layer files that arguments name: files, DATA:INDEX pairs, or one image reference, whose
+ * Runs `use` on the layer files that arguments name: files, DATA:INDEX or ARCHIVE+TARGET pairs, or one image reference, whose
  * layers are downloaded to a temporary directory.
  */
 export async function withLayers<T>(names: readonly string[], flags: RegistryFlags, use: (layers: readonly { readonly name: string; readonly file: LayerFile }[]) => Promise<T>): Promise<T> {
@@ -54,7 +54,7 @@ export async function withLayers<T>(names: readonly string[], flags: RegistryFla
 	const directory = await mkdtemp(path.join(tmpdir(), 'obd-image-'));
 	try {
 		const files = await downloadLayers(reference, { platform: platformOf(flags), directory, insecureRegistries: flags['insecure-registry'], hosts: await registryHosts(flags.config), signal: interruption() });
-		return await use(files.map((file) => ({ name: `sha256:${path.basename(file)}`, file })));
+		return await use(files.map(({ digest, file, target }) => ({ name: digest, file: target === undefined ? file : { archive: file, target } })));
 	} finally {
 		await rm(directory, { recursive: true, force: true });
 	}

@@ -107,8 +107,12 @@ export function runObdBuildd(store: TestStore, args: readonly string[]): Promise
 	return startObdBuildd(store, args).ended;
 }
 
+export function startObdImage(store: TestStore, args: readonly string[]): RunningProgram {
+	return start('obd-image', args, store, {});
+}
+
 export function runObdImage(store: TestStore, args: readonly string[]): Promise<ProgramResult> {
-	return start('obd-image', args, store, {}).ended;
+	return startObdImage(store, args).ended;
 }
 
 function start(name: string, args: readonly string[], store: TestStore, { env = {}, stdin, cwd = store.directory, trace, without = [] }: RunOptions): RunningProgram {

@@ -184,7 +184,7 @@ Napi::Object device_to_js(Napi::Env env, const AttachedDevice& device) {
   return object;
 }
 
-// attachDevice(kind, lowers, writable | undefined, virtualSize, label, directory)
+// attachDevice(kind, lowers, writable | undefined, virtualSize, label, directory, recordTrace)
 Napi::Value attach_device(const Napi::CallbackInfo& info) {
   DeviceHost& h = host(info.Env());
   AttachRequest request;
@@ -194,6 +194,7 @@ Napi::Value attach_device(const Napi::CallbackInfo& info) {
   request.virtual_size = number(info[3]);
   request.label = text(info[4]);
   request.directory = text(info[5]);
+  request.record_trace = info[6].As<Napi::Boolean>();
   return run_job<AttachedDevice>(info.Env(), [&h, request = std::move(request)] { return h.attach(request); }, device_to_js);
 }
 
@@ -327,6 +328,27 @@ Napi::Value fail_fetch(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// recordedTrace(device)
+Napi::Value recorded_trace(const Napi::CallbackInfo& info) {
+  try {
+    const std::string trace = host(info.Env()).recorded_trace(number(info[0]));
+    return Napi::Buffer<char>::Copy(info.Env(), trace.data(), trace.size());
+  } catch (const std::runtime_error& e) {
+    throw Napi::Error::New(info.Env(), e.what());
+  }
+}
+
+// replayTrace(device, buffer)
+Napi::Value replay_trace(const Napi::CallbackInfo& info) {
+  const auto trace = info[1].As<Napi::Uint8Array>();
+  try {
+    host(info.Env()).replay_trace(number(info[0]), std::string(reinterpret_cast<const char*>(trace.Data()), trace.ByteLength()));
+    return info.Env().Undefined();
+  } catch (const std::runtime_error& e) {
+    throw Napi::Error::New(info.Env(), e.what());
+  }
+}
+
 Napi::Value check_ublk(const Napi::CallbackInfo& info) {
   return run_job<bool>(info.Env(),
                        [] {
@@ -384,6 +406,8 @@ void export_device(Napi::Env env, Napi::Object exports) {
   set("openLayerFile", open_layer_file);
   set("openRemoteLayer", open_remote_layer);
   set("openTurboLayer", open_turbo_layer);
+  set("recordedTrace", recorded_trace);
+  set("replayTrace", replay_trace);
   set("verifyLayer", verify_layer);
   set("closeLayer", close_layer);
   set("attachDevice", attach_device);

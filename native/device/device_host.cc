@@ -27,6 +27,7 @@ constexpr auto kBusyPause = std::chrono::milliseconds(5);
 constexpr int kBusyRounds = 40;
 // Rounds of fetching that opening a turboOCI layer takes: its archive, the head of a tar, and some for luck.
 constexpr int kOpenRounds = 8;
+constexpr uint64_t kPrefetchPart = 1 << 20;  // bytes looked at at once
 constexpr int kVerifyRounds = 2;
 
 unsigned helper_threads() { return std::clamp(std::thread::hardware_concurrency(), 2u, 8u); }
@@ -47,6 +48,22 @@ std::unique_ptr<ServedDevice> serve(const AttachRequest& request, const std::sha
 }
 
 std::string key_of(const BlobPlace& place) { return place.digest + " " + (place.path.empty() ? place.source : place.path); }
+
+// Gets bytes of a layer's LSMT file before anybody reads them. What is wrong with them, their reader will see.
+void prefetch_bytes(FetchManager& fetches, const Layer& layer, uint64_t offset, uint64_t count) {
+  const auto sealed = dynamic_cast<const SealedLayer*>(&layer);
+  if (sealed == nullptr || offset > sealed->content()->size()) return;
+  const uint64_t end = offset + std::min(count, sealed->content()->size() - offset);
+  const std::unique_ptr<char[]> unused(new char[kPrefetchPart]);
+  try {
+    for (uint64_t at = offset; at < end; at += kPrefetchPart) {
+      Misses misses;
+      sealed->content()->try_read(unused.get(), std::min(kPrefetchPart, end - at), at, misses);
+      for (const Miss& miss : misses) fetches.prefetch(*miss.blob, miss.extent, 1);
+    }
+  } catch (const std::exception&) {
+  }
+}
 
 // A writable layer whose files go away again when it could not be put to use.
 class NewWritable {
@@ -228,6 +245,11 @@ AttachedDevice DeviceHost::attach(const AttachRequest& request) {
 
   const uint64_t id = take_number();
   auto device = std::make_shared<Device>();
+  device->lowers = lowers;
+  if (request.record_trace) {
+    device->recorder = std::make_shared<TraceRecorder>();
+    lowers = device->recorder->watch(lowers);
+  }
   device->disk = std::make_shared<StackDevice>(
       std::make_unique<Stack>(std::move(lowers), writable ? writable->layer() : nullptr));
   device->remotes = remotes_of(request.lowers);
@@ -290,6 +312,19 @@ void DeviceHost::prefetch(uint64_t id, const std::vector<TracedRun>& runs) {
     for (const TracedRun& run : runs) {
       const auto found = target->remotes.find(run.digest);
       if (found != target->remotes.end()) fetches_.prefetch(*found->second, run.first, run.count);
+    }
+  });
+}
+
+std::string DeviceHost::recorded_trace(uint64_t id) const {
+  const std::shared_ptr<Device> target = device(id);
+  return target->recorder ? write_trace(target->recorder->records()) : "";
+}
+
+void DeviceHost::replay_trace(uint64_t id, const std::string& trace) {
+  helpers_.run([this, lowers = device(id)->lowers, records = parse_trace(trace, "the image's trace")] {
+    for (const TraceRecord& record : records) {
+      if (record.layer < lowers.size()) prefetch_bytes(fetches_, *lowers[record.layer], record.offset, record.count);
     }
   });
 }

@@ -18,6 +18,7 @@
 #include "device/stack_device.h"
 #include "lsmt/commit.h"
 #include "lsmt/layer.h"
+#include "lsmt/trace_recorder.h"
 
 namespace obd {
 
@@ -41,6 +42,7 @@ struct AttachRequest {
   uint64_t virtual_size = 0;              // bytes; for a disk without lowers
   std::string label;                      // DeviceLabel: tells whose device it is when its owner is gone
   std::string directory;                  // for what the server itself has to keep
+  bool record_trace = false;              // notes what is read (recorded_trace)
 };
 
 // What a server that died has left.
@@ -94,6 +96,11 @@ class DeviceHost {
   std::vector<TracedRun> take_trace(uint64_t device) const;
   // Gets these parts of the device's remote layers before anybody reads them. Returns at once.
   void prefetch(uint64_t device, const std::vector<TracedRun>& runs);
+  // What was read of the device since its attach, as overlaybd's trace file. Empty unless the attach wanted it.
+  std::string recorded_trace(uint64_t device) const;
+  // Gets what a trace file names before anybody reads it, as far as it can be had. Returns at once. Throws
+  // FormatError for a damaged one.
+  void replay_trace(uint64_t device, const std::string& trace);
   // Reads all of a remote layer and compares it with its digest. Does nothing for one in a file.
   void verify(uint64_t layer);
   // False while the device is mounted or open elsewhere. No error when it is gone already.
@@ -116,6 +123,8 @@ class DeviceHost {
     std::shared_ptr<StackDevice> disk;
     std::unique_ptr<ServedDevice> served;
     std::map<std::string, std::shared_ptr<RemoteBlob>> remotes;  // by digest
+    std::vector<std::shared_ptr<Layer>> lowers;
+    std::shared_ptr<TraceRecorder> recorder;
     std::mutex mutex;  // one seal or detach at a time
   };
 

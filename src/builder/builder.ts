@@ -9,7 +9,7 @@ import type { DeviceServer } from '../device/index.js';
 import type { CacheImportContext } from '../cache/index.js';
 import { Exporter } from '../exporters/index.js';
 import { solve } from '../gateway/index.js';
-import { defaultPlatform } from '../image/index.js';
+import { defaultPlatform, parseReference } from '../image/index.js';
 import type { Worker } from '../ops/index.js';
 import { makePrivate, mount, umount, umountIfMounted } from '../native/system.js';
 import { RegistryClient, Transport, type HostConfigs } from '../registry/index.js';
@@ -19,6 +19,7 @@ import { SnapshotManager } from '../snapshot/index.js';
 import { CanceledError, Solver, isCanceled, type StatusSink } from '../solver/index.js';
 import { ImageResolver, Sources } from '../sources/index.js';
 import { Store, type CollectPolicy } from '../store/index.js';
+import { pushAccelerated, type AccelerateOptions } from './acceleration.js';
 import { Build, type BuildOptions } from './build.js';
 import { StoreCache } from './cache.js';
 import { BuilderLease } from './lease.js';
@@ -64,6 +65,7 @@ export class Builder {
 	readonly cacheAccess: Pick<CacheImportContext, 'registry' | 'isInsecure' | 'blobs'>;
 	readonly #cache: StoreCache;
 	readonly #registry: RegistryClient;
+	readonly #isInsecure: (domain: string) => boolean;
 	readonly #transport = new Transport();
 	readonly #runtime: Runtime;
 	readonly #snapshots: SnapshotManager;
@@ -77,6 +79,7 @@ export class Builder {
 	private constructor(private readonly store: Store, private readonly lease: BuilderLease, instanceDir: string, options: BuilderOptions) {
 		const stores = new Stores(store, lease);
 		const isInsecure = (domain: string): boolean => options.insecureRegistries.includes(domain);
+		this.#isInsecure = isInsecure;
 		this.#registry = new RegistryClient({ hosts: options.hosts ?? {} });
 		this.#runtime = new Runtime(path.join(instanceDir, 'runtime'), options.dns);
 		this.#mountDir = path.join(instanceDir, 'mounts');
@@ -245,6 +248,11 @@ export class Builder {
 		const dir = path.join(this.store.root, 'stat-cache');
 		await mkdir(dir, { recursive: true });
 		return path.join(dir, createHash('sha256').update(path.resolve(directory)).digest('hex'));
+	}
+
+	/** Pushes an image with an acceleration layer on top. Returns the manifest's digest. */
+	async pushAccelerated(options: Omit<AccelerateOptions, 'registry' | 'insecure'>): Promise<string> {
+		return pushAccelerated({ ...options, registry: this.#registry, insecure: this.#isInsecure(parseReference(options.target).domain) });
 	}
 
 	/** Shows a mounted directory at another place while `use` runs. */

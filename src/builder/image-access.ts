@@ -3,8 +3,11 @@ import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { formatPlatform, type ImageConfig, type Platform } from '../image/index.js';
 import { pb } from '../llb/index.js';
+import { ExitError } from '../runtime/index.js';
 import { blobsOf, sealedLayers, type Snapshot } from '../snapshot/index.js';
 import { VertexReporter } from '../solver/index.js';
+import type { ImageSourceInfo } from '../sources/index.js';
+import { checkAcceleratable } from './acceleration.js';
 import type { Builder } from './builder.js';
 import { LocalSession } from './session.js';
 
@@ -29,20 +32,58 @@ export async function openImage(builder: Builder, reference: string, platform: P
 	return { reference: resolved.reference, config: resolved.config, snapshot: content.snapshot, size: layers.flatMap(blobsOf).reduce((sum, { size }) => sum + size, 0) };
 }
 
+/** What a reference names and where it is, for the builder's own rooms. */
+async function resolve(builder: Builder, reference: string, platform: Platform, signal: AbortSignal): Promise<ImageSourceInfo> {
+	const session = new LocalSession({ localDirectories: {}, secrets: {}, ssh: {}, contentStores: {} }, () => Promise.reject(new Error('no directories here')));
+	return builder.resolver.resolve(reference, platform, session, signal);
+}
+
+export interface RecordOptions extends RunOptions {
+	readonly platform: Platform;
+	/** The container is told to end after so many milliseconds. */
+	readonly timeLimit: number;
+	/** Instead of a run. */
+	readonly priorityList?: Uint8Array;
+}
+
+/** Pushes an image with a trace of what its start reads on top, as `target`. Returns the manifest's digest. */
+export async function recordTrace(builder: Builder, image: OpenedImage, target: string, options: RecordOptions): Promise<string> {
+	const { signal, platform } = options;
+	const { resolved, source } = await resolve(builder, image.reference, platform, signal);
+	checkAcceleratable(resolved.manifest);
+	const trace = options.priorityList ?? (await traceOf(builder, image, options));
+	return builder.pushAccelerated({ resolved, source, target, trace, signal });
+}
+
+async function traceOf(builder: Builder, image: OpenedImage, { timeLimit, signal, ...run }: RecordOptions): Promise<Uint8Array> {
+	const limit = AbortSignal.timeout(timeLimit);
+	let trace: Uint8Array | undefined;
+	try {
+		await runImage(builder, image, { ...run, signal: AbortSignal.any([signal, limit]), onTrace: (recorded) => { trace = recorded; } });
+	} catch (error) {
+		// What was read until the time was over, or the command failed, is the trace all the same.
+		if (signal.aborted || (!limit.aborted && !(error instanceof ExitError))) throw error;
+	}
+	if (!trace) throw new Error(`${image.reference}: no trace was recorded`);
+	return trace;
+}
+
 export interface RunOptions {
 	/** Replaces the image's Cmd. */
 	readonly args: readonly string[];
 	readonly onOutput: (stream: 1 | 2, data: Uint8Array) => void;
 	readonly signal: AbortSignal;
+	/** Gets what was read, as overlaybd's trace file, when the command has ended. */
+	readonly onTrace?: (trace: Uint8Array) => void;
 }
 
 /** Runs an image's command on a throw-away writable layer. Throws ExitError when it fails. */
-export async function runImage(builder: Builder, image: OpenedImage, { args, onOutput, signal }: RunOptions): Promise<void> {
+export async function runImage(builder: Builder, image: OpenedImage, { args, onOutput, signal, onTrace }: RunOptions): Promise<void> {
 	const { snapshots, runtime } = builder.worker;
 	const config = image.config.config ?? {};
 	const command = [...(config.Entrypoint ?? []), ...(args.length > 0 ? args : config.Cmd ?? [])];
 	if (command.length === 0) throw new Error(`${image.reference}: no command specified, and the image has no Cmd`);
-	const mount = await snapshots.writable(image.snapshot, signal);
+	const mount = await snapshots.writable(image.snapshot, signal, { recordTrace: onTrace !== undefined });
 	try {
 		await runtime.run({
 			rootfs: mount.root,
@@ -59,7 +100,11 @@ export async function runImage(builder: Builder, image: OpenedImage, { args, onO
 			onOutput,
 		});
 	} finally {
-		await mount.abort();
+		try {
+			if (onTrace) onTrace(await mount.recordedTrace());
+		} finally {
+			await mount.abort();
+		}
 	}
 }
 

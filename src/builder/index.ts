@@ -2,7 +2,7 @@
 // ops on snapshots, exporters, store, device server. Used by cli/ and control/; nothing points back to it.
 export { Build, type BuildOptions } from './build.js';
 export { Builder, type BuilderOptions, type LazyReadOptions } from './builder.js';
-export { convertImage, mountImage, openImage, runImage, type OpenedImage, type RunOptions } from './image-access.js';
+export { convertImage, mountImage, openImage, recordTrace, runImage, type OpenedImage, type RecordOptions, type RunOptions } from './image-access.js';
 export { downloadLayers, type DownloadedLayer, type DownloadOptions } from './layer-download.js';
 export type { BuildRequest, BuildResult, CacheRequest, ExportRequest, SecretRequest } from './request.js';
 export type { UsageRecord } from './usage.js';

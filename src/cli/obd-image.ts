@@ -4,7 +4,7 @@ import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { flatten, inspectLayer } from '../native/layers.js';
 import { registryFlags, storeFlags, withLayers, type RegistryFlags } from './image/options.js';
-import { convert, mount, run } from './image/run.js';
+import { convert, mount, recordTrace, run } from './image/run.js';
 import { formatBytes, formatLayerReport } from './layer-report.js';
 
 /** Exit codes: 0 all well, 1 failed or problems found, 2 wrong usage. */
@@ -52,6 +52,13 @@ await yargs(hideBin(process.argv))
 		.positional('image', { type: 'string', demandOption: true, describe: 'an image reference' })
 		.positional('directory', { type: 'string', demandOption: true, describe: 'made when missing' }),
 	(argv) => mount(argv.image, argv.directory, argv))
+	.command('record-trace <image> <target> [args..]', 'run an image and push it with a trace of what that read on top, for fast starts', (y) => storeFlags(y)
+		.positional('image', { type: 'string', demandOption: true, describe: 'an overlaybd image' })
+		.positional('target', { type: 'string', demandOption: true, describe: 'the reference to push to' })
+		.positional('args', { type: 'string', array: true, default: [] as string[], describe: 'replaces the image\'s command' })
+		.option('time', { type: 'number', default: 60, requiresArg: true, describe: 'record time in seconds' })
+		.option('priority_list', { alias: 'priority-list', type: 'string', requiresArg: true, describe: 'a file that lists the files to be prefetched, instead of a run' }),
+	(argv) => recordTrace(argv.image, argv.target, [...argv.args, ...((argv['--'] as string[] | undefined) ?? [])], argv))
 	.command('convert <image> <target>', 'make an overlaybd image of an ordinary one and push it', (y) => storeFlags(y)
 		.positional('image', { type: 'string', demandOption: true, describe: 'an image reference' })
 		.positional('target', { type: 'string', demandOption: true, describe: 'the reference to push to' }),

@@ -86,12 +86,12 @@ class Client implements DeviceServer {
 		this.#process = this.#start();
 	}
 
-	async attach({ lowers, writable, virtualSize, verify }: AttachOptions): Promise<Device> {
+	async attach({ lowers, writable, ...options }: AttachOptions): Promise<Device> {
 		const id = this.#newName();
 		const top = writable ? this.#newName() : undefined;
 		this.#state.attaching(id, lowers, top);
 		try {
-			const { path, size } = await this.#call('attach', { device: id, lowers, ...(top !== undefined && { top }), ...(virtualSize !== undefined && { virtualSize }), ...(verify !== undefined && { verify }) });
+			const { path, size } = await this.#call('attach', { device: id, lowers, ...(top !== undefined && { top }), ...options });
 			this.#state.attached(id);
 			return this.#device(id, path, size);
 		} catch (error) {
@@ -154,6 +154,8 @@ class Client implements DeviceServer {
 				}
 			},
 			stats: (): Promise<DeviceStats> => this.#call('stats', { device: id }),
+			recordedTrace: async () => Buffer.from(await this.#call('recordedTrace', { device: id }), 'base64'),
+			replayTrace: async (trace) => void await this.#call('replayTrace', { device: id, trace: Buffer.from(trace).toString('base64') }),
 			takeTrace: () => this.#call('takeTrace', { device: id }),
 			prefetch: async (runs) => void await this.#call('prefetch', { device: id, runs }),
 			detach: async () => {

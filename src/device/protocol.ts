@@ -11,13 +11,16 @@ import type { CommittedLayer, CommitOptions, DeviceError, DeviceStats, LowerLaye
  */
 export interface ServerMethods {
 	/** `top`: the writable layer to make. */
-	attach: { params: { device: string; lowers: readonly LowerLayer[]; top?: string; virtualSize?: number; verify?: boolean }; result: { path: string; size: number } };
+	attach: { params: { device: string; lowers: readonly LowerLayer[]; top?: string; virtualSize?: number; verify?: boolean; recordTrace?: boolean }; result: { path: string; size: number } };
 	/** `next`: the writable layer to make. The result is the one that was frozen. */
 	seal: { params: { device: string; next: string; ifWrites?: number }; result: { layer?: string } };
 	stats: { params: { device: string }; result: DeviceStats };
 	detach: { params: { device: string }; result: null };
 	commit: { params: CommitOptions & { layer: string }; result: CommittedLayer };
 	release: { params: { layer: string }; result: null };
+	/** The trace is base64. */
+	recordedTrace: { params: { device: string }; result: string };
+	replayTrace: { params: { device: string; trace: string }; result: null };
 	takeTrace: { params: { device: string }; result: readonly TracedRun[] };
 	prefetch: { params: { device: string; runs: readonly TracedRun[] }; result: null };
 	fetched: { params: null; result: Readonly<Record<string, number>> };

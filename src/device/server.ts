@@ -65,11 +65,11 @@ export class Server {
 	}
 
 	readonly handlers: Handlers = {
-		attach: async ({ device: id, lowers, top, virtualSize, verify }) => {
+		attach: async ({ device: id, lowers, top, virtualSize, verify, recordTrace = false }) => {
 			const opened = await this.#openAll(lowers);
 			try {
 				if (verify === true) await Promise.all(numbersOf(opened).map((layer) => deviceAddon().verifyLayer(layer)));
-				const device = await deviceAddon().attachDevice(this.#kind, numbersOf(opened), top === undefined ? undefined : this.#files(top), virtualSize ?? 0, `${this.#label}/${id}`, this.#filesDir);
+				const device = await deviceAddon().attachDevice(this.#kind, numbersOf(opened), top === undefined ? undefined : this.#files(top), virtualSize ?? 0, `${this.#label}/${id}`, this.#filesDir, recordTrace);
 				this.#devices.set(id, { number: device.id, path: device.path, top, remoteDigests: remoteDigests(lowers) });
 				return { path: device.path, size: device.size };
 			} finally {
@@ -93,6 +93,11 @@ export class Server {
 			const fetched = deviceAddon().fetchedBytes();
 			const own = device.remoteDigests.flatMap((digest) => (fetched[digest] === undefined ? [] : [[digest, fetched[digest]]]));
 			return Promise.resolve({ ...deviceAddon().deviceCounters(device.number), fetched: Object.fromEntries(own) as Record<string, number> });
+		},
+		recordedTrace: ({ device: id }) => Promise.resolve(deviceAddon().recordedTrace(this.#device(id).number).toString('base64')),
+		replayTrace: ({ device: id, trace }) => {
+			deviceAddon().replayTrace(this.#device(id).number, Buffer.from(trace, 'base64'));
+			return Promise.resolve(null);
 		},
 		takeTrace: ({ device: id }) => Promise.resolve(deviceAddon().takeTrace(this.#device(id).number)),
 		prefetch: ({ device: id, runs }) => {

@@ -47,6 +47,8 @@ export interface AttachOptions {
 	readonly virtualSize?: number;
 	/** Reads remote lowers whole first, and compares them with their digests. */
 	readonly verify?: boolean;
+	/** Notes what is read (`Device.recordedTrace`). */
+	readonly recordTrace?: boolean;
 }
 
 /** Neighbouring parts of a remote layer, as the block cache counts them. */
@@ -84,6 +86,10 @@ export interface Device {
 	takeTrace(): Promise<readonly TracedRun[]>;
 	/** Gets these parts before anybody reads them; returns at once. */
 	prefetch(runs: readonly TracedRun[]): Promise<void>;
+	/** What was read since an attach with `recordTrace`, as overlaybd's trace file. */
+	recordedTrace(): Promise<Uint8Array>;
+	/** Gets what a trace file names before anybody reads it; returns at once. Fails for a damaged file. */
+	replayTrace(trace: Uint8Array): Promise<void>;
 	/** Fails, and leaves the device up, while it is mounted or opened elsewhere. */
 	detach(): Promise<void>;
 }

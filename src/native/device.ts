@@ -65,7 +65,7 @@ interface DeviceAddon {
 	/** Reads all of a remote layer and compares it with its digest. */
 	verifyLayer(layer: number): Promise<void>;
 	closeLayer(layer: number): void;
-	attachDevice(kind: DeviceKind, lowers: readonly number[], writable: WritableFiles | undefined, virtualSize: number, label: string, directory: string): Promise<{ id: number; path: string; size: number }>;
+	attachDevice(kind: DeviceKind, lowers: readonly number[], writable: WritableFiles | undefined, virtualSize: number, label: string, directory: string, recordTrace: boolean): Promise<{ id: number; path: string; size: number }>;
 	/**
 	 * Serves on where a server that died has left a ublk or TCMU device. `writable` has the files it left; the
 	 * write counter starts at `firstWrite`. Undefined when the kernel has no such device.
@@ -79,6 +79,10 @@ interface DeviceAddon {
 	deviceCounters(device: number): { writes: number; bytesRead: number; bytesWritten: number };
 	/** What was read of the device's remote layers since the last call, in the order of the first read. */
 	takeTrace(device: number): TracedRun[];
+	/** What was read of a device that was attached with `recordTrace`, as overlaybd's trace file (FORMATS.md 7). */
+	recordedTrace(device: number): Buffer;
+	/** Gets what a trace file names; returns at once. */
+	replayTrace(device: number, trace: Uint8Array): void;
 	/** Gets these extents before anybody reads them. */
 	prefetchDevice(device: number, runs: readonly TracedRun[]): void;
 	fetchedBytes(): Record<string, number>;

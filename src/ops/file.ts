@@ -123,7 +123,7 @@ class FileOpExecution {
 			this.#open.delete(ref);
 			return open;
 		}
-		return this.worker.snapshots.writable(await this.#snapshot(ref), this.context.signal, this.#step());
+		return this.worker.snapshots.writable(await this.#snapshot(ref), this.context.signal, { step: this.#step() });
 	}
 
 	async #snapshot(ref: number): Promise<Snapshot> {

@@ -146,7 +146,7 @@ export class PreparedMounts {
 	}
 
 	async #writable(parent: Snapshot, step?: string): Promise<WritableMount> {
-		const mount = await this.worker.snapshots.writable(parent, this.context.signal, step);
+		const mount = await this.worker.snapshots.writable(parent, this.context.signal, { ...(step !== undefined && { step }) });
 		this.#release.push(mount.abort);
 		return mount;
 	}

@@ -57,6 +57,8 @@ export interface Snapshot {
 	/** Equal ids are equal file systems: the ids of the chain. */
 	readonly id: string;
 	readonly layers: readonly Layer[];
+	/** An overlaybd trace file: what is likely to be read of the layers first. */
+	readonly trace?: Uint8Array;
 }
 
 export const scratch: Snapshot = { id: '', layers: [] };

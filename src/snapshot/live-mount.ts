@@ -17,6 +17,8 @@ export interface LiveMountOptions {
 	readonly traces: TraceStore;
 	/** What will be done on it, for its trace. */
 	readonly step?: string;
+	/** Notes what is read (`recordedTrace`). */
+	readonly recordTrace: boolean;
 }
 
 /** A layer whose blocks come from a registry. */
@@ -53,15 +55,17 @@ export class LiveMount {
 	}
 
 	static async attach(server: DeviceServer, options: LiveMountOptions): Promise<LiveMount> {
-		const { snapshot, writable, root, verify } = options;
+		const { snapshot, writable, root, verify, recordTrace } = options;
 		const lowers = await Promise.all(snapshot.layers.map((layer) => layer.lower()));
-		const device = await server.attach({ lowers, writable, ...(verify && { verify }), ...(lowers.length === 0 && { virtualSize: options.virtualSize }) });
+		const device = await server.attach({ lowers, writable, recordTrace, ...(verify && { verify }), ...(lowers.length === 0 && { virtualSize: options.virtualSize }) });
 		const remotes = remoteBlobs(lowers).map(({ digest, size }) => ({ digest, size }));
 		const live = new LiveMount(server, device, root, writable, snapshot, remotes, options.traces);
 		try {
 			// What mounting reads is a part of the trace.
 			await live.beginStep(options.step);
 			if (lowers.length === 0) await makeFileSystem(device.path);
+			// Only a hint: without it, blocks come when they are read.
+			if (snapshot.trace) await device.replayTrace(snapshot.trace).catch(() => undefined);
 			await mkdir(root, { recursive: true });
 			await mount(device.path, root, 'ext4', buildMountOptions(writable));
 		} catch (error) {
@@ -135,6 +139,11 @@ export class LiveMount {
 	/** Bytes fetched from registries for its layers so far, by digest. */
 	async fetched(): Promise<Readonly<Record<string, number>>> {
 		return (await this.device.stats()).fetched;
+	}
+
+	/** What was read since the attach, as overlaybd's trace file. */
+	recordedTrace(): Promise<Uint8Array> {
+		return this.device.recordedTrace();
 	}
 
 	/** A step starts to write. */

@@ -31,6 +31,13 @@ export interface SnapshotOptions {
 	readonly verify: boolean;
 }
 
+export interface WritableOptions {
+	/** What the step does, as far as its reads go (traces.ts). */
+	readonly step?: string;
+	/** Notes what is read, for `WritableMount.recordedTrace`. */
+	readonly recordTrace?: boolean;
+}
+
 /** A snapshot mounted for reading and writing, for one step. */
 export interface WritableMount {
 	readonly root: string;
@@ -42,6 +49,8 @@ export interface WritableMount {
 	onFault(listener: (error: Error) => void): () => void;
 	/** Seals what the step wrote as one layer on top of its parent, and ends the mount. `uuid`: 8-4-4-4-12 hex. */
 	commit(uuid: string): Promise<Snapshot>;
+	/** What was read so far, as overlaybd's trace file; of a mount with `recordTrace`. */
+	recordedTrace(): Promise<Uint8Array>;
 	/** Throws away what the step wrote, and ends the mount. Does nothing after `commit`. */
 	abort(): Promise<void>;
 }
@@ -90,12 +99,13 @@ export class SnapshotManager {
 		return snapshotOf(layers.map((layer) => this.layer(layer)));
 	}
 
-	/** Mounts `parent` for a step that writes. `step`: what it does, as far as its reads go (traces.ts). */
-	async writable(parent: Snapshot, signal: AbortSignal, step?: string): Promise<WritableMount> {
-		const idle = this.#takeIdle((live) => live.writable && live.fault === undefined && live.snapshot.id === parent.id);
+	/** Mounts `parent` for a step that writes; with `recordTrace` on a device of its own. */
+	async writable(parent: Snapshot, signal: AbortSignal, options: WritableOptions = {}): Promise<WritableMount> {
+		const { step, recordTrace = false } = options;
+		const idle = recordTrace ? undefined : this.#takeIdle((live) => live.writable && live.fault === undefined && live.snapshot.id === parent.id);
 		idle?.take();
 		await idle?.beginStep(step);
-		const mount = idle ?? (await this.#attach(parent, true, signal, step));
+		const mount = idle ?? (await this.#attach(parent, true, signal, options));
 		mount.take();
 		let ended = false;
 		return {
@@ -107,6 +117,7 @@ export class SnapshotManager {
 				ended = true;
 				return this.#commit(mount, parent, uuid);
 			},
+			recordedTrace: () => mount.recordedTrace(),
 			abort: async () => {
 				if (!ended) await this.#discard(mount);
 				ended = true;
@@ -174,12 +185,12 @@ export class SnapshotManager {
 		return [...this.#mounts].find((live) => live.idle && wanted(live));
 	}
 
-	async #attach(snapshot: Snapshot, writable: boolean, signal: AbortSignal, step?: string): Promise<LiveMount> {
+	async #attach(snapshot: Snapshot, writable: boolean, signal: AbortSignal, { step, recordTrace = false }: WritableOptions = {}): Promise<LiveMount> {
 		signal.throwIfAborted();
 		const server = await this.options.deviceServer();
 		const root = path.join(this.options.mountDir, String(this.#mountCount++));
 		const mount = await LiveMount.attach(server, {
-			snapshot, writable, root, virtualSize: this.options.virtualSize, traces: this.options.traces, verify: this.options.verify, ...(step !== undefined && { step }),
+			snapshot, writable, root, recordTrace, virtualSize: this.options.virtualSize, traces: this.options.traces, verify: this.options.verify, ...(step !== undefined && { step }),
 		});
 		for (const { digest, size } of mount.remoteLayers) this.#remoteLayers.set(digest, size);
 		if (this.#closed || signal.aborted) {

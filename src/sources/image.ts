@@ -5,6 +5,7 @@ import { attr, type SourceOp } from '../llb/index.js';
 import { convertLayers } from '../convert/index.js';
 import type { RegistryClient } from '../registry/index.js';
 import type { LayerOrigin, SealedLayer, Snapshot, SnapshotManager } from '../snapshot/index.js';
+import { readAccelerationLayer } from './acceleration.js';
 import { layerLimit } from './attributes.js';
 import { imageLayers, type ImageLayers } from './image-layers.js';
 import type { ImageResolver, ImageSourceInfo } from './image-resolver.js';
@@ -69,7 +70,11 @@ export class ImageSource implements Source {
 			sizeOf: (digest) => repository.blobSize(digest, context.signal),
 		});
 		const open = ({ mediaType, digest, size }: LayerOrigin, signal: AbortSignal): Readable => repository.openBlob({ mediaType, digest, size }, { signal });
-		return { kind: 'snapshot', snapshot: await convert(layers, open, this.options, context) };
+		const [snapshot, trace] = await Promise.all([
+			convert(layers, open, this.options, context),
+			readAccelerationLayer(resolved.manifest, (layer) => repository.fetchDocument(layer, { signal: context.signal })),
+		]);
+		return { kind: 'snapshot', snapshot: trace ? { ...snapshot, trace } : snapshot };
 	}
 
 	async #resolve({ session, signal }: SourceContext): Promise<ImageSourceInfo> {

@@ -1,4 +1,5 @@
 // Commands that attach an image: run, mount, convert. They need root, as mounts and containers do.
+import { readFile } from 'node:fs/promises';
 import type { OpenedImage } from '../../builder/index.js';
 import { registryHosts } from '../config-file.js';
 import { formatBytes } from '../layer-report.js';
@@ -37,9 +38,8 @@ export async function run(reference: string, args: readonly string[], flags: Sto
 	await withImage(reference, flags, async (attached) => {
 		const { image, builder, signal } = attached;
 		const started = performance.now();
-		const onOutput = (stream: 1 | 2, data: Uint8Array): void => { (stream === 1 ? process.stdout : process.stderr).write(data); };
 		try {
-			await runImage(builder, image, { args, onOutput, signal });
+			await runImage(builder, image, { args, onOutput: toOutputs, signal });
 		} finally {
 			const seconds = (performance.now() - started) / 1000;
 			await report(attached, `${image.reference}: attached and run in ${seconds.toFixed(2)} s after ${attached.seconds.toFixed(2)} s to resolve it`);
@@ -55,6 +55,41 @@ export async function mount(reference: string, directory: string, flags: StoreFl
 		await mountImage(builder, image, directory, signal, () => { console.error(`${image.reference} is mounted at ${directory}; Ctrl-C unmounts it`); });
 		await report(attached, 'unmounted');
 	});
+}
+
+export interface RecordFlags extends StoreFlags {
+	/** Seconds. */
+	readonly time: number;
+	readonly priority_list: string | undefined;
+}
+
+/** Runs the image and pushes it with a trace of what that read, or with a list of files. */
+export async function recordTrace(reference: string, target: string, args: readonly string[], flags: RecordFlags): Promise<void> {
+	const builder = await import('../../builder/index.js');
+	if (!(flags.time > 0)) throw new Error("time can't be 0");
+	if (flags.priority_list !== undefined && args.length > 0) throw new Error("command args and priority_list can't be set at the same time");
+	const priorityList = flags.priority_list === undefined ? undefined : await readPriorityList(flags.priority_list);
+	await withImage(reference, flags, async ({ image, builder: opened, signal }) => {
+		const digest = await builder.recordTrace(opened, image, target, {
+			args, signal, platform: platformOf(flags), timeLimit: flags.time * 1000, onOutput: toOutputs, ...(priorityList && { priorityList }),
+		});
+		console.log(`${target}@${digest}`);
+	});
+}
+
+/** Readers take no longer ones. */
+const maxPriorityList = 64 * 1024;
+
+async function readPriorityList(file: string): Promise<Uint8Array> {
+	const list = await readFile(file);
+	if (list.length > maxPriorityList) throw new Error(`${file}: ${list.length} bytes; a list of files may have ${maxPriorityList}`);
+	const relative = list.toString().split('\n').map((line) => line.trim()).find((line) => line !== '' && !line.startsWith('/'));
+	if (relative !== undefined) throw new Error(`${file}: ${relative} is no absolute path`);
+	return list;
+}
+
+function toOutputs(stream: 1 | 2, data: Uint8Array): void {
+	(stream === 1 ? process.stdout : process.stderr).write(data);
 }
 
 /** Makes an overlaybd image of an ordinary one and pushes it. */

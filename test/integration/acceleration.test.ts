@@ -1,0 +1,118 @@
+// Acceleration layers: recorded as overlaybd records them, replayed, and no part of what is built on them.
+import { execFile } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import anyTest, { type TestFn } from 'ava';
+import { digestOf, getBlob, getConfig, getManifest, pushBlob } from './helpers/base-images.js';
+import { nothingLeft, ownStore, setUpBuilds, type BuildContext } from './helpers/build-fixture.js';
+import { makePlace, removePlace, withLayers, withServer } from './helpers/device.js';
+import { build, makeContext, runObdImage } from './helpers/obd.js';
+import { startProxy } from './helpers/registry-proxy.js';
+import { readImageFiles, readTar } from './helpers/rootfs.js';
+
+const run = promisify(execFile);
+const test = anyTest as TestFn<BuildContext>;
+setUpBuilds(test);
+
+const golden = (name: string): string => path.resolve('testdata/golden', name);
+const acceleration = 'containerd.io/snapshot/overlaybd/acceleration-layer';
+
+/** The records of a trace file: layer, bytes from and bytes. */
+function recordsOf(trace: Buffer): { layer: number; offset: number; count: number }[] {
+	if (trace.readUInt32LE(0) !== 0xc2ef1820 || Number(trace.readBigUInt64LE(8)) !== trace.length - 24) throw new Error('no trace');
+	return Array.from({ length: (trace.length - 24) / 24 }, (_, i) => {
+		const at = 24 + 24 * i;
+		return { layer: trace.readUInt32LE(at + 4), count: Number(trace.readBigUInt64LE(at + 8)), offset: Number(trace.readBigInt64LE(at + 16)) };
+	});
+}
+
+test.serial('record-trace puts what a start reads on top of an image; a build on it leaves that layer out', async (t) => {
+	const { base, registry: { host } } = t.context;
+	const store = await ownStore(t);
+	const big = Buffer.alloc(3 * 1024 * 1024, 'some text that is read\n');
+	await build(store, ['-t', `${host}/slow`, '--push', await makeContext(store, { 'Dockerfile': `FROM ${base}\nCOPY big /big\nCMD ["wc", "-c", "/big"]\n`, big })]);
+	const plain = await getManifest(host, 'slow');
+
+	const fresh = await ownStore(t);
+	const recorded = await runObdImage(fresh, ['record-trace', '--root', fresh.root, `${host}/slow`, `${host}/fast:1`]);
+	t.is(recorded.code, 0, recorded.stderr);
+	t.regex(recorded.stdout, /^3145728 \/big\n.*fast:1@sha256:[0-9a-f]{64}\n$/s);
+	const { manifest } = await getManifest(host, 'fast:1');
+	t.deepEqual(manifest.layers.slice(0, -1), plain.manifest.layers);
+	const top = manifest.layers.at(-1);
+	t.is(top?.annotations?.[acceleration], 'yes');
+	t.is(top?.mediaType, 'application/vnd.oci.image.layer.v1.tar');
+	const config = await getConfig(host, 'fast:1');
+	t.is(config.history[0]?.created_by, 'Acceleration Layer');
+	t.is(config.rootfs.diff_ids.at(-1), top?.digest);
+	const [entry] = await readTar(await getBlob(host, 'fast', top?.digest ?? ''));
+	t.is(entry?.name, 'trace');
+	const records = recordsOf(entry?.content ?? Buffer.alloc(0));
+	t.true(records.every(({ layer }) => layer < plain.manifest.layers.length));
+	const read = (layer: number): number => records.filter((record) => record.layer === layer).reduce((sum, { count }) => sum + count, 0);
+	t.true(read(1) >= big.length, `${read(1)} bytes of the layer with the file`);
+
+	const builder = await ownStore(t);
+	await build(builder, ['-t', `${host}/on-fast`, '--push', await makeContext(builder, { Dockerfile: `FROM ${host}/fast:1\nRUN wc -c < /big > /size\n` })]);
+	const result = await getManifest(host, 'on-fast');
+	t.deepEqual(result.manifest.layers.slice(0, -1).map(({ digest }) => digest), plain.manifest.layers.map(({ digest }) => digest));
+	t.true(result.manifest.layers.every(({ annotations }) => annotations?.[acceleration] === undefined));
+	const made = await getConfig(host, 'on-fast');
+	t.deepEqual(made.rootfs.diff_ids, result.manifest.layers.map(({ digest }) => digest));
+	t.false(made.history.some(({ created_by }) => created_by === 'Acceleration Layer'));
+	t.is(made.history.filter(({ empty_layer }) => empty_layer !== true).length, result.manifest.layers.length);
+	t.deepEqual(await readImageFiles(builder, host, 'on-fast', ['size']), ['3145728\n']);
+
+	const again = await runObdImage(fresh, ['record-trace', '--root', fresh.root, `${host}/fast:1`, `${host}/fast:2`]);
+	t.is(again.code, 1);
+	t.regex(again.stderr, /acceleration layer already exists/);
+	const ordinary = await runObdImage(fresh, ['record-trace', '--root', fresh.root, base, `${host}/fast:3`]);
+	t.is(ordinary.code, 1);
+	t.regex(ordinary.stderr, /must be an overlaybd image/);
+	for (const one of [store, fresh, builder]) await nothingLeft(t, one);
+});
+
+test.serial('a priority list becomes the layer as it is', async (t) => {
+	const { base, registry: { host }, store } = t.context;
+	await build(store, ['-t', `${host}/listed`, '--push', await makeContext(store, { Dockerfile: `FROM ${base}\nRUN true\n` })]);
+	const list = path.join(store.directory, 'list');
+	await writeFile(list, '/bin/busybox\n/etc/\n');
+	const { code, stderr } = await runObdImage(store, ['record-trace', '--root', store.root, '--priority_list', list, `${host}/listed`, `${host}/listed:fast`]);
+	t.is(code, 0, stderr);
+	const [entry] = await readTar(await getBlob(host, 'listed', (await getManifest(host, 'listed:fast')).manifest.layers.at(-1)?.digest ?? ''));
+	t.is(entry?.content.toString(), '/bin/busybox\n/etc/\n');
+
+	await writeFile(list, 'bin/busybox\n');
+	t.regex((await runObdImage(store, ['record-trace', '--root', store.root, '--priority_list', list, `${host}/listed`, `${host}/listed:no`])).stderr, /bin\/busybox is no absolute path/);
+	t.regex((await runObdImage(store, ['record-trace', '--root', store.root, '--priority_list', list, `${host}/listed`, `${host}/listed:no`, 'sh'])).stderr, /can't be set at the same time/);
+	await nothingLeft(t, store);
+});
+
+test.serial("the reference's trace, replayed, brings what it names before anybody reads it", async (t) => {
+	const { registry: { host } } = t.context;
+	const proxy = await startProxy(host);
+	const place = await makePlace();
+	t.teardown(async () => {
+		await proxy.close();
+		await removePlace(place);
+	});
+	const lowers = await Promise.all(['base', 'layer2', 'layer3'].map(async (name) => {
+		const blob = await readFile(golden(`layers/${name}.lz4.tar`));
+		const { digest, size } = await pushBlob(host, 'traced', 'application/vnd.oci.image.layer.v1.tar', blob);
+		t.is(digest, digestOf(blob));
+		return { kind: 'remote' as const, digest, size, source: { repository: `${proxy.host}/traced`, insecure: true } };
+	}));
+	await withServer(place, async (server) => {
+		await withLayers(server, lowers, async (device) => {
+			const fetched = async (): Promise<number> => Object.values(await server.fetched()).reduce((sum, bytes) => sum + bytes, 0);
+			await t.throwsAsync(device.replayTrace(Buffer.from([0x20, 0x18, 0xef, 0xc2, 1])), { message: /trace: / });
+			await device.replayTrace(await readFile(golden('trace/stack3.trace')));
+			// It was recorded while every byte of the disk was read once: 925,991 bytes of blobs are behind them.
+			while ((await fetched()) < 925_991) await new Promise((resolve) => { setTimeout(resolve, 50); });
+			proxy.passed.length = 0;
+			await run('dd', [`if=${device.path}`, 'of=/dev/null', 'bs=1M', 'iflag=direct', 'status=none']);
+			t.deepEqual(proxy.passed, []);
+		});
+	});
+});

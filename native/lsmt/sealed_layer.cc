@@ -40,8 +40,12 @@ std::shared_ptr<SealedLayer> SealedLayer::open(const std::shared_ptr<Blob>& blob
   return try_open(blob, none);
 }
 
-std::shared_ptr<SealedLayer> SealedLayer::try_open(const std::shared_ptr<Blob>& blob, Misses& misses,
-                                                   const std::shared_ptr<Blob>& target) {
+std::shared_ptr<SealedLayer> SealedLayer::try_open(const std::shared_ptr<Blob>& blob, Misses& misses) {
+  return try_open_on(nullptr, blob, misses);
+}
+
+std::shared_ptr<SealedLayer> SealedLayer::try_open_on(const std::shared_ptr<Blob>& target, const std::shared_ptr<Blob>& blob,
+                                                      Misses& misses) {
   std::shared_ptr<SealedLayer> layer(new SealedLayer());
   layer->blob_ = blob;
   layer->target_ = target;

@@ -16,10 +16,11 @@ class SealedLayer : public Layer {
  public:
   // Reads headers, trailers and indexes of `blob`, nothing else. Returns null with the extents to fetch
   // when some of these are not local: fetch them and call again (a handful of rounds at most). Throws
-  // FormatError when the blob is not a layer or is damaged. With `target`, the plain bytes of a tar, the blob
-  // is a turboOCI layer's metadata.
-  static std::shared_ptr<SealedLayer> try_open(const std::shared_ptr<Blob>& blob, Misses& misses,
-                                               const std::shared_ptr<Blob>& target = nullptr);
+  // FormatError when the blob is not a layer or is damaged.
+  static std::shared_ptr<SealedLayer> try_open(const std::shared_ptr<Blob>& blob, Misses& misses);
+  // The same for the metadata of a turboOCI layer; `target` is the ordinary layer's tar.
+  static std::shared_ptr<SealedLayer> try_open_on(const std::shared_ptr<Blob>& target, const std::shared_ptr<Blob>& blob,
+                                                  Misses& misses);
   // The same for a blob in a registry: begins at its end, which says where everything else is, and leaves the
   // headers alone when that is a ZFile's.
   static std::shared_ptr<SealedLayer> try_open_from_tail(const std::shared_ptr<Blob>& blob, Misses& misses);

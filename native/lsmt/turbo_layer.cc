@@ -102,7 +102,7 @@ std::shared_ptr<SealedLayer> try_open_turbo_layer(const std::shared_ptr<Blob>& a
   TurboArchive unpacked = unpack_turbo_archive(bytes, archive->name());
   const auto tar = try_open_target(target, std::move(unpacked.gzip_index), misses);
   if (!tar) return nullptr;
-  return SealedLayer::try_open(std::make_shared<BytesBlob>(std::move(unpacked.fs_meta), archive->name()), misses, tar);
+  return SealedLayer::try_open_on(tar, std::make_shared<BytesBlob>(std::move(unpacked.fs_meta), archive->name()), misses);
 }
 
 }  // namespace obd

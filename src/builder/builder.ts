@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createHash } from 'node:crypto';
-import type { DeviceServer } from '../device/index.js';
+import type { DeviceChoice, DeviceServer } from '../device/index.js';
 import type { CacheImportContext } from '../cache/index.js';
 import { Exporter } from '../exporters/index.js';
 import { solve } from '../gateway/index.js';
@@ -44,6 +44,8 @@ export interface BuilderOptions {
 	/** Steps that run at once; by default as many as there are processors, and four at least. */
 	readonly parallelism?: number;
 	readonly lazy?: LazyReadOptions;
+	/** How the kernel reaches the disks; `auto`, the default, takes the fastest way this host has. */
+	readonly deviceKind?: DeviceChoice;
 }
 
 /** How layers that stay in a registry are read. */
@@ -282,7 +284,7 @@ export class Builder {
 		return { 'obd.fetched': Buffer.from(JSON.stringify(Object.fromEntries(report))).toString('base64') };
 	}
 
-	async #startServer({ root, hosts = {}, lazy }: BuilderOptions, instanceDir: string): Promise<DeviceServer> {
+	async #startServer({ root, hosts = {}, lazy, deviceKind }: BuilderOptions, instanceDir: string): Promise<DeviceServer> {
 		const { startDeviceServer } = await import('../device/index.js');
 		// On hosts whose mounts are shared, every other mount namespace would get a copy of ours and keep it busy.
 		await mount(this.#mountDir, this.#mountDir, '', 'bind');
@@ -290,6 +292,7 @@ export class Builder {
 		await makePrivate(this.#mountDir);
 		return startDeviceServer({
 			root, instanceDir, hosts,
+			...(deviceKind !== undefined && { deviceKind }),
 			...(lazy?.fetchTimeout !== undefined && { fetchTimeout: lazy.fetchTimeout }),
 			...(lazy?.blockCacheSize !== undefined && { blockCacheSize: lazy.blockCacheSize }),
 		});

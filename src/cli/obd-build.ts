@@ -18,6 +18,7 @@ import { imageId, loadIntoDocker, writeMetadataFile } from './build/results.js';
 import { lazyReadOptions } from './build/lazy.js';
 import { registryHosts } from './config-file.js';
 import { watchSignals, type Interruption } from './build/signals.js';
+import { deviceChoice } from './device-choice.js';
 
 /** Exit codes, as docker's: 1 failed, 125 wrong usage, 130 and 143 interrupted. */
 const FAILED = 1;
@@ -77,7 +78,7 @@ async function build(flags: ParsedFlags, { request }: PreparedRequest, { progres
 	try {
 		const lazy = lazyReadOptions(flags);
 		const { Builder } = await import('../builder/index.js');
-		const builder = await Builder.open({ root: flags.string('root'), insecureRegistries: request.insecureRegistries, hosts: await registryHosts(flags.string('config')), lazy });
+		const builder = await Builder.open({ root: flags.string('root'), insecureRegistries: request.insecureRegistries, hosts: await registryHosts(flags.string('config')), lazy, deviceKind: deviceChoice(flags.string('device')) });
 		const close = (): Promise<void> => builder.close(signal.aborted ? interruptedPatienceMs : undefined);
 		const result = await builder.build(request, signal, (status) => { progress.update(status); }).catch(async (error: unknown) => {
 			await close().catch((leftover: Error) => { stderr.write(`WARNING: ${leftover.message}\n`); });

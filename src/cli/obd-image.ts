@@ -3,6 +3,7 @@
 import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { flatten, inspectLayer } from '../native/layers.js';
+import { doctor } from './image/doctor.js';
 import { registryFlags, storeFlags, withLayers, type RegistryFlags } from './image/options.js';
 import { convert, mount, recordTrace, run } from './image/run.js';
 import { formatBytes, formatLayerReport } from './layer-report.js';
@@ -63,6 +64,8 @@ await yargs(hideBin(process.argv))
 		.positional('image', { type: 'string', demandOption: true, describe: 'an image reference' })
 		.positional('target', { type: 'string', demandOption: true, describe: 'the reference to push to' }),
 	(argv) => convert(argv.image, argv.target, argv))
+	.command('doctor', 'tell which device servers this host can use, and what the others lack', (y) => y,
+	async () => { if (!(await doctor())) process.exitCode = FAILED; })
 	.demandCommand(1, 'Which command?')
 	.strict()
 	.fail((message, error) => {

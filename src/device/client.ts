@@ -5,7 +5,7 @@ import { mkdir } from 'node:fs/promises';
 import type { DeviceKind } from '../native/device.js';
 import type { HostConfigs } from '../registry/index.js';
 import { releaseDevices } from './leftovers.js';
-import { chooseDevice } from './probe.js';
+import { chooseDevice, type DeviceChoice } from './probe.js';
 import type { EventName, Message, Method, ServerConfig, ServerMethods } from './protocol.js';
 import { ServedState } from './served-state.js';
 import { ServerProcess } from './server-process.js';
@@ -19,7 +19,7 @@ export interface DeviceServerOptions {
 	/** How to talk to registries: mirrors, certificates. */
 	readonly hosts?: HostConfigs;
 	/** How the kernel reaches the devices; `auto`, the default, takes the fastest that works here. */
-	readonly deviceKind?: DeviceKind | 'auto';
+	readonly deviceKind?: DeviceChoice;
 	/** Milliseconds without a byte from a registry after which a read is an I/O error; a minute by default. */
 	readonly fetchTimeout?: number;
 	/** Bytes that fetched blocks may take on disk, those in use excepted; 4 GiB by default. */

@@ -4,7 +4,7 @@
 export { startDeviceServer, DeviceServerError, type DeviceServerOptions } from './client.js';
 export { buildMountOptions, makeFileSystem, type FileSystemOptions } from './file-system.js';
 export { releaseDevices } from './leftovers.js';
-export { probeDevices, type DeviceProbe } from './probe.js';
+export { probeDevices, type DeviceChoice, type DeviceProbe } from './probe.js';
 export type { DeviceKind } from '../native/device.js';
 export { remoteBlobs } from './remote-blobs.js';
 export type { BlobFetcher } from './fetcher.js';

@@ -15,8 +15,11 @@ export interface DeviceProbe {
 	readonly missing?: string;
 }
 
-/** The fastest first, by measurement: see docs/devices.md. */
+/** The fastest first, by measurement: see test/vm/README.md. */
 const order: readonly DeviceKind[] = ['ublk', 'tcmu', 'fuse'];
+
+/** A device server, or `auto` for the fastest that works. */
+export type DeviceChoice = DeviceKind | 'auto';
 
 const probes: Readonly<Record<DeviceKind, () => Promise<void>>> = { ublk: probeUblk, tcmu: probeTcmu, fuse: probeFuse };
 
@@ -28,7 +31,7 @@ export function probeDevices(): Promise<DeviceProbe[]> {
 /**
  * The device server to use: the one wanted, or for `auto` the fastest that works. Fails with what is missing.
  */
-export async function chooseDevice(wanted: DeviceKind | 'auto'): Promise<DeviceKind> {
+export async function chooseDevice(wanted: DeviceChoice): Promise<DeviceKind> {
 	const lacking: string[] = [];
 	for (const kind of wanted === 'auto' ? order : [wanted]) {
 		const { missing } = await probe(kind);

@@ -30,6 +30,8 @@ test('flags in all their forms', (t) => {
 	t.deepEqual(parse('--add-host', 'a:1.1.1.1,b:2.2.2.2').list('add-host'), ['a:1.1.1.1', 'b:2.2.2.2']);
 	t.is(parse('--build-arg=A=b=c').list('build-arg')[0], 'A=b=c');
 	t.is(parse('--target=').string('target'), '');
+	t.is(parse().string('device'), 'auto');
+	t.is(parse('--device', 'tcmu').string('device'), 'tcmu');
 });
 
 const usage: readonly (readonly [string[], string])[] = [
@@ -37,6 +39,7 @@ const usage: readonly (readonly [string[], string])[] = [
 	[['--foo=x'], 'unknown flag: --foo'],
 	[['-qx'], 'unknown shorthand flag: \'x\' in -x'],
 	[['--tag'], 'flag needs an argument: --tag'],
+	[['--device=loop'], 'invalid argument "loop" for "--device" flag: must be one of auto, ublk, tcmu, fuse'],
 	[['-qt'], 'flag needs an argument: \'t\' in -t'],
 	[['--push=maybe'], 'invalid argument "maybe" for "--push" flag: strconv.ParseBool: parsing "maybe": invalid syntax'],
 	[['-q=maybe'], 'invalid argument "maybe" for "-q, --quiet" flag: strconv.ParseBool: parsing "maybe": invalid syntax'],

@@ -10,6 +10,8 @@ export interface Flag {
 	/** What help calls the value: docker prints the Go type there. */
 	readonly type?: string;
 	readonly default?: string;
+	/** The only values allowed. */
+	readonly choices?: readonly string[];
 	readonly help: string;
 	/** Accepted, not shown in help. */
 	readonly hidden?: boolean;
@@ -119,6 +121,9 @@ function set(parsed: ParsedFlags, flag: Flag, value: string): void {
 	if (flag.kind === 'bool' && parseBool(value) === undefined) {
 		const names = flag.short === undefined ? `--${flag.name}` : `-${flag.short}, --${flag.name}`;
 		throw new UsageError(`invalid argument ${JSON.stringify(value)} for "${names}" flag: strconv.ParseBool: parsing ${JSON.stringify(value)}: invalid syntax`);
+	}
+	if (flag.choices && !flag.choices.includes(value)) {
+		throw new UsageError(`invalid argument ${JSON.stringify(value)} for "--${flag.name}" flag: must be one of ${flag.choices.join(', ')}`);
 	}
 	for (const one of flag.kind === 'csv' ? value.split(',') : [value]) parsed.add(flag.name, one);
 }

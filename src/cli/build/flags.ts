@@ -1,5 +1,6 @@
 // The flags of obd-build: those of `docker buildx build`, with its words and defaults, then obd's own.
 import { defaultConfigFile } from '../config-file.js';
+import { deviceChoices, deviceFlagHelp } from '../device-choice.js';
 import type { Flag } from './flag-set.js';
 
 export const defaultRoot = '/var/lib/obd';
@@ -47,6 +48,7 @@ export const obdFlags: readonly Flag[] = [
 	{ name: 'block-cache-size', kind: 'string', type: 'bytes', default: '4g', help: 'Limit of fetched blocks of lazy base images on disk, those in use excepted' },
 	{ name: 'config', kind: 'string', default: defaultConfigFile, help: 'buildkitd.toml with registry mirrors and certificates' },
 	{ name: 'fetch-timeout', kind: 'string', type: 'duration', default: '60s', help: 'Time without data from a registry after which a read of a lazy base image fails' },
+	{ name: 'device', kind: 'string', default: 'auto', choices: deviceChoices, help: deviceFlagHelp },
 	{ name: 'insecure-registry', kind: 'list', help: 'Registry that may be spoken to over plain http or without a valid certificate (format: "host[:port]")' },
 	{ name: 'root', kind: 'string', default: defaultRoot, help: 'Directory of layers, cache and state' },
 	{ name: 'verify', kind: 'bool', help: 'Read lazy base images whole, and compare them with their digests, before building on them' },

@@ -40,8 +40,9 @@ function head(flag: Flag): string {
 }
 
 function text(flag: Flag): string {
-	if (flag.default === undefined) return flag.help;
-	return `${flag.help} (default ${JSON.stringify(flag.default)})`;
+	const help = flag.choices ? `${flag.help} (${flag.choices.map((choice) => JSON.stringify(choice)).join(', ')})` : flag.help;
+	if (flag.default === undefined) return help;
+	return `${help} (default ${JSON.stringify(flag.default)})`;
 }
 
 function wrap(text: string, width: number): readonly string[] {

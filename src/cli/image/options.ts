@@ -7,6 +7,8 @@ import { defaultPlatform, parseReference, parsePlatform, type Platform } from '.
 import type { LayerFile } from '../../native/layers.js';
 import { defaultRoot } from '../../store/index.js';
 import { defaultConfigFile, registryHosts } from '../config-file.js';
+import type { DeviceChoice } from '../../device/index.js';
+import { deviceChoices, deviceFlagHelp } from '../device-choice.js';
 import { isLayerFile, parseLayer } from '../layer-args.js';
 
 export interface RegistryFlags {
@@ -17,6 +19,7 @@ export interface RegistryFlags {
 
 export interface StoreFlags extends RegistryFlags {
 	readonly root: string;
+	readonly device: DeviceChoice;
 }
 
 export function registryFlags<T>(y: Argv<T>): Argv<T & { platform: string | undefined; 'insecure-registry': string[]; config: string }> {
@@ -26,8 +29,14 @@ export function registryFlags<T>(y: Argv<T>): Argv<T & { platform: string | unde
 		.option('config', { type: 'string', default: defaultConfigFile, requiresArg: true, describe: 'buildkitd.toml with registry mirrors and certificates' });
 }
 
-export function storeFlags<T>(y: Argv<T>): Argv<T & { platform: string | undefined; 'insecure-registry': string[]; config: string; root: string }> {
-	return registryFlags(y).option('root', { type: 'string', default: defaultRoot, requiresArg: true, describe: 'directory of the store' });
+export function storeFlags<T>(y: Argv<T>): Argv<T & { platform: string | undefined; 'insecure-registry': string[]; config: string; root: string; device: DeviceChoice }> {
+	return registryFlags(y)
+		.option('root', { type: 'string', default: defaultRoot, requiresArg: true, describe: 'directory of the store' })
+		.option('device', { choices: deviceChoices, default: 'auto' as DeviceChoice, requiresArg: true, describe: lowerFirst(deviceFlagHelp) });
+}
+
+function lowerFirst(text: string): string {
+	return text.charAt(0).toLowerCase() + text.slice(1);
 }
 
 export function platformOf({ platform }: RegistryFlags): Platform {

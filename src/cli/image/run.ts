@@ -17,7 +17,7 @@ async function withImage(reference: string, flags: StoreFlags, use: (attached: A
 	const { Builder, openImage } = await import('../../builder/index.js');
 	const signal = interruption();
 	const started = performance.now();
-	const builder = await Builder.open({ root: flags.root, insecureRegistries: flags['insecure-registry'], hosts: await registryHosts(flags.config) });
+	const builder = await Builder.open({ root: flags.root, insecureRegistries: flags['insecure-registry'], deviceKind: flags.device, hosts: await registryHosts(flags.config) });
 	try {
 		const image = await openImage(builder, reference, platformOf(flags), signal);
 		await use({ image, builder, signal, seconds: (performance.now() - started) / 1000 });

@@ -385,6 +385,16 @@ Napi::Value list_served(const Napi::CallbackInfo& info) {
                         });
 }
 
+// releaseAdapter(label)
+Napi::Value release_adapter(const Napi::CallbackInfo& info) {
+  return run_job<bool>(info.Env(),
+                       [owner = device_label(info.Env(), text(info[0]) + "/0").owner] {
+                         remove_tcmu_adapter(owner);
+                         return true;
+                       },
+                       [](Napi::Env env, bool&) { return env.Undefined(); });
+}
+
 // releaseServed(deviceLabel, directory)
 Napi::Value release_served(const Napi::CallbackInfo& info) {
   return run_job<bool>(info.Env(),
@@ -425,6 +435,7 @@ void export_device(Napi::Env env, Napi::Object exports) {
   set("checkUblk", check_ublk);
   set("listServed", list_served);
   set("releaseServed", release_served);
+  set("releaseAdapter", release_adapter);
 }
 
 }  // namespace obd

@@ -48,13 +48,18 @@ std::string adapter_path(const std::string& owner) {
   return kTarget + "/core/user_" + std::to_string(std::stoul(owner.substr(0, 8), nullptr, 16) & 0x7fffffff);
 }
 
+void remove_if_empty(const std::string& adapter) {
+  if (::rmdir(adapter.c_str()) != 0 && errno != ENOTEMPTY && errno != EBUSY && errno != ENOENT) throw_errno("rmdir " + adapter);
+}
+
 std::string device_name(const DeviceLabel& label) { return "obd-" + label.owner + "-" + std::to_string(label.number); }
 
 // The disk behind a SCSI address "H:C:T": its node once it can be opened, else empty.
 std::string disk_at(const std::string& address) {
   if (address.empty()) return "";
   const std::vector<std::string> names = names_in("/sys/bus/scsi/devices/" + address + ":0/block");
-  if (names.empty()) return "";
+  // The kernel lists a disk a moment before it is there.
+  if (names.empty() || ::access(("/sys/class/block/" + names[0] + "/dev").c_str(), F_OK) != 0) return "";
   const std::string path = block_node(names[0]);
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   return fd ? path : "";
@@ -182,11 +187,10 @@ void TcmuTarget::remove_disk() {
 
 void TcmuTarget::remove_backstore() {
   remove_directory(backstore_);
-  // The last device of the instance takes the adapter along.
-  if (::rmdir(adapter_.c_str()) != 0 && errno != ENOTEMPTY && errno != EBUSY && errno != ENOENT) {
-    throw_errno("rmdir " + adapter_);
-  }
+  remove_if_empty(adapter_);  // the last device of the instance takes the adapter along
 }
+
+void remove_tcmu_adapter(const std::string& owner) { remove_if_empty(adapter_path(owner)); }
 
 std::vector<DeviceLabel> list_tcmu_targets(const std::string& owner) {
   std::vector<DeviceLabel> labels;

@@ -50,5 +50,8 @@ class TcmuTarget {
 
 // Labels of the TCMU disks of an instance, by DeviceLabel::owner.
 std::vector<DeviceLabel> list_tcmu_targets(const std::string& owner);
+// Takes away what is left of an instance whose process was killed before there was a disk, or after it went:
+// an adapter with nothing in it. No error when there is none. Throws std::system_error.
+void remove_tcmu_adapter(const std::string& owner);
 
 }  // namespace obd

@@ -42,6 +42,7 @@ export async function releaseDevices(directory: string): Promise<void> {
 	const mounted = await mountsOf([...loops.map((loop) => `/dev/loop${loop.number}`), ...served.map((device) => device.path)]);
 	// Before the mounts: as long as the kernel waits for a new server, so does every unmount.
 	await Promise.all(served.map(({ number }) => deviceAddon().releaseServed(`${label}/${number}`, layersDirectory(resolved))));
+	await deviceAddon().releaseAdapter(label);
 	await unmountAll((await readMounts()).filter((mount) => isBelow(resolved, mount.mountPoint)));
 	await unmountAll(mounted.filter((mount) => !isBelow(resolved, mount.mountPoint)));
 	await Promise.all(loops.map((loop) => clearLoopDevice(loop.number)));

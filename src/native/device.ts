@@ -94,6 +94,8 @@ interface DeviceAddon {
 	listServed(label: string): Promise<{ number: number; path: string }[]>;
 	/** Takes the device with this label away, its server being dead: what waits for it fails. `directory` as at the attach. */
 	releaseServed(deviceLabel: string, directory: string): Promise<void>;
+	/** Takes the TCMU adapter of the instance with this label away, when it has no devices. */
+	releaseAdapter(label: string): Promise<void>;
 }
 
 export const deviceAddon = (): DeviceAddon => nativeAddon() as DeviceAddon;

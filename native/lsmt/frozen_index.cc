@@ -1,21 +1,44 @@
 #include "lsmt/frozen_index.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace obd {
 
 FrozenIndex::FrozenIndex(std::vector<Segment> segments) : segments_(std::move(segments)) {
   segments_.shrink_to_fit();
-  fence_.reserve(segments_.size() / kFenceStep + 1);
-  for (size_t i = 0; i < segments_.size(); i += kFenceStep) fence_.push_back(segments_[i].offset);
+  // Every 16th entry of what is below, until one node is enough.
+  for (size_t below = segments_.size(); below > kFanout;) {
+    Level level;
+    level.reserve((below / kFanout / kFanout + 1) * kFanout);
+    for (size_t i = 0; i < below; i += kFanout) level.push_back(levels_.empty() ? segments_[i].offset : levels_.back()[i]);
+    below = level.size();
+    while (level.size() % kFanout != 0) level.push_back(UINT64_MAX);
+    levels_.push_back(std::move(level));
+  }
+}
+
+size_t FrozenIndex::memory() const {
+  size_t bytes = segments_.capacity() * sizeof(Segment);
+  for (const Level& level : levels_) bytes += level.capacity() * sizeof(uint64_t);
+  return bytes;
 }
 
 size_t FrozenIndex::lower_bound(uint64_t sector) const {
-  const auto after = std::upper_bound(fence_.begin(), fence_.end(), sector);
-  if (after == fence_.begin()) return 0;
-  const size_t first = static_cast<size_t>(after - fence_.begin() - 1) * kFenceStep;
-  const auto begin = segments_.begin() + static_cast<ptrdiff_t>(first);
-  const auto end = segments_.begin() + static_cast<ptrdiff_t>(std::min(first + kFenceStep, segments_.size()));
-  return static_cast<size_t>(
-      std::partition_point(begin, end, [&](const Segment& s) { return s.end() <= sector; }) - segments_.begin());
+  // In each node: the last child that begins at or before `sector`. Only the leftmost ones may have none.
+  size_t node = 0;
+  for (auto level = levels_.rbegin(); level != levels_.rend(); ++level) {
+    const uint64_t* const offsets = level->data() + node * kFanout;
+    size_t count = 0;
+    for (size_t i = 0; i < kFanout; ++i) count += offsets[i] <= sector;
+    node = node * kFanout + count - (count != 0);
+  }
+  const size_t first = node * kFanout;
+  const size_t size = std::min(kFanout, segments_.size() - first);
+  const Segment* const group = segments_.data() + first;
+  size_t count = 0;
+  for (size_t i = 0; i < size; ++i) count += group[i].end() <= sector;
+  return first + count;
 }
 
 FrozenIndex FrozenIndex::overlay(const FrozenIndex& upper, uint64_t upper_source, const FrozenIndex& lower) {

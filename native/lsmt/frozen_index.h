@@ -1,7 +1,8 @@
-// An index that does not change any more: one sorted array, 16 bytes a segment.
+// An index that does not change any more: one sorted array, 16 bytes a segment, and above it a tree of the
+// offsets at which groups of segments begin.
 #pragma once
-#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 #include <vector>
 
@@ -31,15 +32,18 @@ class FrozenIndex {
 
   const std::vector<Segment>& segments() const { return segments_; }
   size_t size() const { return segments_.size(); }
-  size_t memory() const { return segments_.capacity() * sizeof(Segment) + fence_.capacity() * sizeof(uint64_t); }
+  size_t memory() const;
 
  private:
-  static constexpr size_t kFenceStep = 64;
+  // Children of a node: their offsets fill two cache lines, and counting those below a sector takes no branch
+  // that could be predicted wrong.
+  static constexpr size_t kFanout = 16;
+  using Level = std::vector<uint64_t>;
   // The first segment that ends after `sector`.
   size_t lower_bound(uint64_t sector) const;
 
   std::vector<Segment> segments_;
-  std::vector<uint64_t> fence_;  // the offset of every 64th segment: small enough to stay in cache
+  std::vector<Level> levels_;  // the lowest, of every 16th segment, first; filled up to whole nodes
 };
 
 }  // namespace obd

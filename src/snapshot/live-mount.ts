@@ -174,6 +174,16 @@ export class LiveMount {
 	 */
 	async seal(): Promise<FrozenLayer> {
 		if (this.fault) throw this.fault;
+		try {
+			return await this.#seal();
+		} catch (error) {
+			// What the disk itself says of it comes before the answer to a later call.
+			await this.device.stats().catch(() => undefined);
+			throw this.fault ?? error;
+		}
+	}
+
+	async #seal(): Promise<FrozenLayer> {
 		await this.#endStep();
 		await syncfs(this.root);
 		const { writes } = await this.device.stats();

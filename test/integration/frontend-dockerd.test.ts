@@ -76,7 +76,7 @@ async function contextOf(name: string, args: CaseArgs, directory: string, host: 
 	const file = path.join(context, args.dockerfile ?? 'Dockerfile');
 	const text = await readFile(existsSync(file) ? file : path.join(source, 'Dockerfile'), 'utf8');
 	await mkdir(path.dirname(file), { recursive: true });
-	await writeFile(file, `# syntax=${host}/obd/dockerfile\n${text.replaceAll('127.0.0.1:5000/', `${host}/`)}`);
+	await writeFile(file, `# syntax=${host}/obd/dockerfile\n${text.replaceAll('127.0.0.1:5000', host)}`);
 	return context;
 }
 
@@ -93,7 +93,7 @@ for (const name of chosen) {
 		const { docker, registry, store } = t.context;
 		const context = await contextOf(name, args, store.directory, registry.host);
 		const { code, output } = await docker.docker(['build', '--progress', 'plain', '--network', 'host', '-t', name, '-f', path.join(context, args.dockerfile ?? 'Dockerfile'),
-			...Object.entries(args.build_args ?? {}).flatMap(([key, value]) => ['--build-arg', `${key}=${value.replaceAll('127.0.0.1:5000/', `${registry.host}/`)}`]),
+			...Object.entries(args.build_args ?? {}).flatMap(([key, value]) => ['--build-arg', `${key}=${value.replaceAll('127.0.0.1:5000', registry.host)}`]),
 			...Object.entries(args.labels ?? {}).flatMap(([key, value]) => ['--label', `${key}=${value}`]),
 			...(args.target === undefined ? [] : ['--target', args.target]), context]);
 		t.is(code === 0 ? 'ok' : 'fail', expected.status, output);

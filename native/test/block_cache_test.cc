@@ -9,6 +9,7 @@
 #include <chrono>
 #include <filesystem>
 #include <map>
+#include <mutex>
 #include <thread>
 
 #include "blob/cache_limit.h"
@@ -46,10 +47,13 @@ class Registry {
   explicit Registry(std::string content) : content(std::move(content)) {}
   FetchManager::Send send(FetchManager*& manager) {
     return [this, &manager](const FetchRequest& request) {
-      requests.push_back(request);
-      bytes += request.length;
       std::string data = content.substr(request.offset, request.length);
-      if (alter) alter(request, data);
+      {
+        const std::lock_guard lock(mutex_);
+        requests.push_back(request);
+        bytes += request.length;
+        if (alter) alter(request, data);
+      }
       manager->complete(request.id, std::move(data));
     };
   }
@@ -57,6 +61,9 @@ class Registry {
   std::vector<FetchRequest> requests;
   uint64_t bytes = 0;
   std::function<void(const FetchRequest&, std::string&)> alter;
+
+ private:
+  std::mutex mutex_;  // requests come from the readers and from the fetcher's own threads
 };
 
 // What one process has of the cache.
@@ -228,6 +235,11 @@ TEST_CASE("what a disk's reads touched can be fetched before it is read") {
   for (const TracedRun& run : trace) {
     CHECK(run.digest == blob->name());
     second.fetches.prefetch(*blob, run.first, run.count);
+  }
+  for (const TracedRun& run : trace) {
+    for (uint64_t extent = run.first; extent < run.first + run.count; ++extent) {
+      while (!blob->has(extent)) std::this_thread::yield();
+    }
   }
   const size_t requests = registry.requests.size();
   CHECK(second.read(*disk, 300 << 10, 5 << 19) + second.read(*disk, 4096, 1 << 19) == bytes);

@@ -38,7 +38,7 @@ export interface BuildOptions {
 
 export class Build implements GatewayHost {
 	readonly #job: Job<BuildSession>;
-	readonly #earlyPushes: readonly EarlyPush[];
+	readonly #earlyPushes = new Map<ExportRequest, EarlyPush>();
 	/** Vertices whose layers are part of the image. */
 	readonly #imageVertices = new Map<string, SolverEdge<BuildSession>>();
 	readonly #exports: readonly ExportRequest[];
@@ -64,7 +64,10 @@ export class Build implements GatewayHost {
 			options.onStatus(status);
 			this.#pushEarly(status);
 		});
-		this.#earlyPushes = this.#exports.flatMap((one) => builder.exporter.earlyPush(one, { signal: options.signal, credentials: options.session.credentials }) ?? []);
+		for (const one of this.#exports) {
+			const push = builder.exporter.earlyPush(one, { signal: options.signal, credentials: options.session.credentials });
+			if (push) this.#earlyPushes.set(one, push);
+		}
 		options.signal.addEventListener('abort', this.close, { once: true });
 		for (const request of options.cacheImports ?? []) this.#importCache(request);
 	}
@@ -190,7 +193,6 @@ export class Build implements GatewayHost {
 	async export(output: FrontendOutput): Promise<Record<string, string>> {
 		const solved = await this.#attested(output, this.#withInlineCache(output, await solveOutput(output)));
 		this.#solved = solved;
-		await Promise.all(this.#earlyPushes.map((push) => push.settled()));
 		const all = await Promise.all(this.#exports.map((request) => this.#exportOne(request, solved)));
 		return Object.assign({}, ...all, await this.#exportCaches(output)) as Record<string, string>;
 	}
@@ -249,7 +251,9 @@ export class Build implements GatewayHost {
 	}
 
 	#exportOne(request: ExportRequest, output: BuildOutput): Promise<Record<string, string>> {
-		return this.shown(exportName(request), (reporter) => this.builder.exporter.run(request, output, { signal: this.signal, reporter, credentials: this.session.credentials }));
+		return this.shown(exportName(request), (reporter) => this.builder.exporter.run(request, output, {
+			signal: this.signal, reporter, credentials: this.session.credentials, early: this.#earlyPushes.get(request),
+		}));
 	}
 
 	/** Solves; an error of a vertex gets the places in the sources it comes from. */
@@ -265,7 +269,7 @@ export class Build implements GatewayHost {
 
 	/** A step of the image is done: its layers go to the registry while the next one runs. */
 	#pushEarly({ vertexes = [] }: SolveStatus): void {
-		if (this.#earlyPushes.length === 0) return;
+		if (this.#earlyPushes.size === 0) return;
 		for (const { digest, completed, error } of vertexes) {
 			const edge = completed && !error ? this.#imageVertices.get(digest) : undefined;
 			if (!edge) continue;
@@ -273,7 +277,7 @@ export class Build implements GatewayHost {
 			// Steps run in order, so this one has a result already or never will.
 			void this.#job.solve(edge).then((result) => {
 				const done = asOpResult(result);
-				if (done.kind === 'snapshot') for (const push of this.#earlyPushes) push.push(done.snapshot.layers);
+				if (done.kind === 'snapshot') for (const push of this.#earlyPushes.values()) push.push(done.snapshot.layers);
 			}, () => undefined);
 		}
 	}

@@ -4,6 +4,7 @@ import type { CredentialProvider } from '../registry/index.js';
 import type { Snapshot } from '../snapshot/index.js';
 import type { VertexReporter } from '../solver/index.js';
 import type { RemoteSource } from '../device/types.js';
+import type { EarlyPush } from './early-push.js';
 
 /** One platform of a build's result. */
 export interface PlatformResult {
@@ -77,6 +78,8 @@ export interface ExportContext {
 	readonly reporter: VertexReporter;
 	/** Who pushes; absent where this host's own configuration says it. */
 	readonly credentials?: CredentialProvider | undefined;
+	/** Uploads that were begun while steps still ran. */
+	readonly early?: EarlyPush | undefined;
 }
 
 /** Runs one named piece of an export, shown as a line below the exporter's vertex. */

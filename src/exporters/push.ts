@@ -37,13 +37,19 @@ async function pushTo(image: CommittedImage, name: string, options: ImageOptions
 		if (!status) statuses.set(descriptor.digest, status = reporter.status(`pushing ${descriptor.digest}`, descriptor.size));
 		return status;
 	};
-	await step(context, 'pushing layers', () => pushImage(repository, items, [], [], {
-		signal,
-		onProgress: (descriptor, bytes) => statusOf(descriptor).update(bytes),
-		onPushed: (descriptor, { how }) => {
-			if (how === 'uploaded') statusOf(descriptor).done();
-		},
-	}));
+	await step(context, 'pushing layers', async () => {
+		await context.early?.settled((descriptor, bytes, done) => {
+			statusOf(descriptor).update(bytes);
+			if (done) statusOf(descriptor).done();
+		});
+		await pushImage(repository, items, [], [], {
+			signal,
+			onProgress: (descriptor, bytes) => statusOf(descriptor).update(bytes),
+			onPushed: (descriptor, { how }) => {
+				if (how === 'uploaded') statusOf(descriptor).done();
+			},
+		});
+	});
 	const tags = options.pushByDigest || reference.tag === undefined ? [] : [reference.tag];
 	const shown = formatReference(withDigest(options.pushByDigest ? { domain: reference.domain, path: reference.path } : reference, image.root.digest));
 	await step(context, `pushing manifest for ${shown}`, () => pushImage(repository, [], documents, tags, { signal }));

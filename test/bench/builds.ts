@@ -1,5 +1,6 @@
 // Whole builds, measured: `npm run bench`. Each scenario runs obd-build as a user does, several times, and a
-// stock buildkitd (buildctl on the PATH, daemon at $BUILDKIT_HOST) beside it where there is one.
+// stock buildkitd (buildctl on the PATH, daemon at $BUILDKIT_HOST) beside it where there is one. The peer's CPU
+// and memory are those of its client and its daemon.
 // The base of the big scenarios is Debian minbase with this machine's /usr/lib and /usr/share copied in, up
 // to about 1.3 GB; $OBD_BENCH (default /var/tmp/obd-bench) keeps it between runs.
 import { execFileSync, spawn } from 'node:child_process';
@@ -8,7 +9,7 @@ import { connect } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { measure, median, type Measurement } from './measure.js';
+import { measure, median, processesCalled, type Measurement } from './measure.js';
 
 const work = process.env['OBD_BENCH'] ?? '/var/tmp/obd-bench';
 const rounds = Number(process.env['OBD_BENCH_ROUNDS'] ?? 3);
@@ -23,9 +24,21 @@ interface Scenario {
 	/** Seconds in the issue's goal, and what a stock buildkitd needed there. */
 	readonly goal: string;
 	readonly context: string;
-	readonly args: readonly string[];
-	/** Runs before each round, unmeasured. */
-	readonly before?: (root: string) => void;
+	/** Whether the Dockerfile's `FROM $BASE` is the big base (each builder gets it in its own form). */
+	readonly bigBase?: boolean;
+	/** The repository to push to. */
+	readonly push?: string;
+	/** Runs before each round, unmeasured, with what empties the builder's store. */
+	readonly before?: (empty: () => void) => void;
+}
+
+/** One of the two builders. */
+interface Builder {
+	readonly name: string;
+	command(scenario: Scenario): readonly [string, readonly string[]];
+	empty(): void;
+	/** The daemon's process, when the builder has one. */
+	readonly daemon?: number;
 }
 
 function context(name: string, dockerfile: string): string {
@@ -52,7 +65,7 @@ function isOpen(): Promise<boolean> {
 	});
 }
 
-/** Builds and pushes the big base in overlaybd form, once. */
+/** Builds and pushes the big base once, in overlaybd form and, for the peer, as an ordinary image. */
 function makeBase(): void {
 	const done = path.join(work, 'base.done');
 	if (existsSync(done)) return;
@@ -60,7 +73,9 @@ function makeBase(): void {
 	execFileSync(process.execPath, [path.join(repository, 'dist/test/helpers/base-image.js'), '--work', work, '--ref', minbase], { stdio: 'inherit' });
 	const directory = context('base', `FROM ${minbase}\nCOPY usr /usr/\n`);
 	copyUpTo(path.join(directory, 'usr'), baseBytes);
-	execFileSync(process.execPath, [obdBuild, '--root', path.join(work, 'base-store'), '--progress', 'quiet', '-t', `${registry}/base:obd`, '--push', directory], { stdio: 'inherit' });
+	const build = [obdBuild, '--root', path.join(work, 'base-store'), '--progress', 'quiet'];
+	execFileSync(process.execPath, [...build, '-t', `${registry}/base:obd`, '--push', directory], { stdio: 'inherit' });
+	execFileSync(process.execPath, [...build, '--output', `type=image,name=${registry}/base:oci,push=true,compression=gzip`, directory], { stdio: 'inherit' });
 	rmSync(path.join(directory, 'usr'), { recursive: true });
 	rmSync(path.join(work, 'base-store'), { recursive: true });
 	writeFileSync(done, '');
@@ -96,9 +111,32 @@ function makeFiles(): string {
 	return directory;
 }
 
-/** Empties a store, so that the next build is cold. */
-function cold(root: string): void {
-	rmSync(root, { recursive: true, force: true });
+const root = path.join(work, 'store');
+const obd: Builder = {
+	name: 'obd',
+	empty: () => { rmSync(root, { recursive: true, force: true }); },
+	command: ({ context: directory, bigBase, push }) => [process.execPath, [
+		obdBuild, '--root', root, '--progress', 'plain',
+		...(bigBase ? ['--build-arg', `BASE=${registry}/base:obd`] : []),
+		...(push ? ['-t', `${registry}/${push}`, '--push'] : []),
+		directory,
+	]],
+};
+
+/** The stock buildkitd at $BUILDKIT_HOST, if there is one. It has to take this registry as plain http. */
+function peer(): Builder | undefined {
+	if (!process.env['BUILDKIT_HOST']) return undefined;
+	const daemon = processesCalled('buildkitd')[0];
+	return {
+		name: 'buildkitd',
+		empty: () => { execFileSync('buildctl', ['prune', '--all'], { stdio: 'ignore' }); },
+		command: ({ context: directory, bigBase, push }) => ['buildctl', [
+			'build', '--progress', 'plain', '--frontend', 'dockerfile.v0', '--local', `context=${directory}`, '--local', `dockerfile=${directory}`,
+			...(bigBase ? ['--opt', `build-arg:BASE=${registry}/base:oci`] : []),
+			...(push ? ['--output', `type=image,name=${registry}/peer-${push},push=true`] : []),
+		]],
+		...(daemon === undefined ? {} : { daemon }),
+	};
 }
 
 function changeOneFile(files: string): void {
@@ -108,53 +146,64 @@ function changeOneFile(files: string): void {
 }
 
 function scenarios(): Scenario[] {
-	const base = `${registry}/base:obd`;
 	const minbase = `${registry}/debian:minbase`;
 	const steps = (count: number, step: (i: number) => string): string => Array.from({ length: count }, (_, i) => `${step(i)}\n`).join('');
+	const cold = (empty: () => void): void => { empty(); };
 	const files = makeFiles();
-	const push = (name: string): string[] => ['-t', `${registry}/${name}`, '--push'];
 	let round = 0;
 	const fifty = context('fifty', '');
 	return [
-		{ name: '20 steps, all cached', goal: '0.15 (buildkitd 0.055 with its daemon running)', context: context('cached', `FROM ${minbase}\n${steps(20, (i) => `RUN echo ${i} > /f${i}`)}`), args: [] },
+		{ name: '20 steps, all cached', goal: '0.15', context: context('cached', `FROM ${minbase}\n${steps(20, (i) => `RUN echo ${i} > /f${i}`)}`) },
 		{
-			name: '50 x RUN true', goal: '2.25 = 45 ms a step (2.9)', context: fifty, args: [],
+			name: '50 x RUN true', goal: '2.25', context: fifty,
 			before: () => { writeFileSync(path.join(fifty, 'Dockerfile'), `FROM ${minbase}\nENV ROUND=${process.pid}.${round++}\n${steps(50, () => 'RUN true')}`); },
 		},
-		{ name: 'chown -R /usr of the big base, push', goal: '3, layer under 10 MB (49, 430 MB)', context: context('chown', `FROM ${base}\nRUN chown -R 1000:1000 /usr\n`), args: push('chown'), before: cold },
-		{ name: 'COPY 20,000 files, 1 GB', goal: '8 (27)', context: files, args: push('files'), before: cold },
-		{ name: '  again, one file changed', goal: '5 (22)', context: files, args: push('files'), before: () => { changeOneFile(files); } },
-		{ name: '  again, unchanged', goal: '0.35 (0.57)', context: files, args: push('files') },
-		{ name: 'cold FROM the big base, RUN echo, push', goal: '1 (14)', context: context('echo', `FROM ${base}\nRUN echo hi > /x\n`), args: push('echo'), before: cold },
+		{ name: 'chown -R /usr of the big base, push', goal: '3', context: context('chown', 'ARG BASE\nFROM $BASE\nRUN chown -R 1000:1000 /usr\n'), bigBase: true, push: 'chown', before: cold },
+		{ name: 'COPY 20,000 files, 1 GB', goal: '8', context: files, push: 'files', before: cold },
+		{ name: '  again, one file changed', goal: '5', context: files, push: 'files', before: () => { changeOneFile(files); } },
+		{ name: '  again, unchanged', goal: '0.35', context: files, push: 'files' },
+		{ name: 'cold FROM the big base, RUN echo, push', goal: '1', context: context('echo', 'ARG BASE\nFROM $BASE\nRUN echo hi > /x\n'), bigBase: true, push: 'echo', before: cold },
 	];
 }
 
 function line(columns: readonly string[]): string {
-	const widths = [40, 9, 9, 9, 0];
-	return columns.map((column, i) => (i === 0 ? column.padEnd(widths[i] ?? 0) : column.padStart(widths[i] ?? 0))).join('  ');
+	const widths = [40, 10, 8, 8, 8, 8];
+	return columns.map((column, i) => (i < 2 ? column.padEnd(widths[i] ?? 0) : column.padStart(widths[i] ?? 0))).join('  ');
 }
 
-async function run(scenario: Scenario, root: string): Promise<void> {
-	const args = ['--root', root, '--progress', 'plain', ...scenario.args, scenario.context];
+/** Runs a scenario with one builder and prints the medians; returns the wall time. */
+async function run(scenario: Scenario, builder: Builder, of?: number): Promise<number> {
+	const build = async (): Promise<Measurement> => {
+		const result = await measure(...builder.command(scenario), builder.daemon === undefined ? {} : { daemon: builder.daemon });
+		if (result.exitCode !== 0) throw new Error(`${scenario.name} with ${builder.name} failed:\n${result.output}`);
+		return result;
+	};
 	const results: Measurement[] = [];
-	if (!scenario.before) await measure(process.execPath, [obdBuild, ...args]);
+	if (!scenario.before) await build();
 	for (let i = 0; i < rounds; i++) {
-		scenario.before?.(root);
-		const result = await measure(process.execPath, [obdBuild, ...args]);
-		if (result.exitCode !== 0) throw new Error(`${scenario.name} failed:\n${result.output}`);
-		results.push(result);
+		scenario.before?.(builder.empty);
+		results.push(await build());
 	}
-	const of = (pick: (m: Measurement) => number): number => median(results.map(pick));
-	console.log(line([scenario.name, of((m) => m.wallSeconds).toFixed(2), of((m) => m.cpuSeconds).toFixed(2), of((m) => m.peakRssMiB).toFixed(0), `  goal ${scenario.goal}`]));
+	const middle = (pick: (m: Measurement) => number): number => median(results.map(pick));
+	const wall = middle((m) => m.wallSeconds);
+	console.log(line([
+		builder.name === obd.name ? scenario.name : '', builder.name, wall.toFixed(2), middle((m) => m.cpuSeconds).toFixed(2), middle((m) => m.peakRssMiB).toFixed(0),
+		of === undefined ? scenario.goal : `${(of / wall).toFixed(2)}x`,
+	]));
+	return wall;
 }
 
 mkdirSync(work, { recursive: true });
 const stopRegistry = await startRegistry();
 try {
 	makeBase();
+	const other = peer();
 	const filter = new RegExp(process.argv[2] ?? '');
-	console.log(line([`median of ${rounds}`, 'wall s', 'CPU s', 'RSS MiB', '']));
-	for (const scenario of scenarios()) if (filter.test(scenario.name)) await run(scenario, path.join(work, 'store'));
+	console.log(line([`median of ${rounds}`, 'builder', 'wall s', 'CPU s', 'RSS MiB', other ? 'goal, then obd/peer' : 'goal']));
+	for (const scenario of scenarios().filter(({ name }) => filter.test(name))) {
+		const wall = await run(scenario, obd);
+		if (other) await run(scenario, other, wall);
+	}
 } finally {
 	stopRegistry();
 }

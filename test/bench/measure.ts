@@ -15,8 +15,12 @@ export interface Measurement {
 const sampleMs = 20;
 const pageSize = 4096;
 
-/** Runs `command` with `args`; its output is kept, not shown. */
-export async function measure(command: string, args: readonly string[], options: { readonly cwd?: string; readonly env?: NodeJS.ProcessEnv } = {}): Promise<Measurement> {
+/** Runs `command` with `args`; its output is kept, not shown. A `daemon` that does the work is counted with it. */
+export async function measure(
+	command: string, args: readonly string[],
+	{ daemon, ...options }: { readonly cwd?: string; readonly env?: NodeJS.ProcessEnv; readonly daemon?: number } = {},
+): Promise<Measurement> {
+	const daemonBefore = daemon === undefined ? 0 : cpuSecondsOf(daemon);
 	const started = performance.now();
 	// The shell's `times` counts everything that was waited for, however deep.
 	const child = spawn('bash', ['-c', '"$@"; code=$?; times >&3; exit $code', '--', command, ...args], { stdio: ['ignore', 'pipe', 'pipe', 'pipe'], ...options });
@@ -26,7 +30,7 @@ export async function measure(command: string, args: readonly string[], options:
 	(child.stdio[3] as Readable).setEncoding('utf8').on('data', (text: string) => { times += text; });
 	let peak = 0;
 	const sample = (): void => {
-		const rss = descendants(child.pid ?? 0).reduce((sum, pid) => sum + rssMiB(pid), 0);
+		const rss = [child.pid ?? 0, ...(daemon === undefined ? [] : [daemon])].flatMap(descendants).reduce((sum, pid) => sum + rssMiB(pid), 0);
 		peak = Math.max(peak, rss);
 	};
 	const timer = setInterval(sample, sampleMs);
@@ -37,11 +41,29 @@ export async function measure(command: string, args: readonly string[], options:
 	clearInterval(timer);
 	return {
 		wallSeconds: (performance.now() - started) / 1000,
-		cpuSeconds: childSeconds(times),
+		cpuSeconds: childSeconds(times) + (daemon === undefined ? 0 : cpuSecondsOf(daemon) - daemonBefore),
 		peakRssMiB: peak,
 		exitCode,
 		output,
 	};
+}
+
+/** The processes whose program has this name. */
+export function processesCalled(name: string): number[] {
+	return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid)).map(Number).filter((pid) => commandName(pid) === name);
+}
+
+function commandName(pid: number): string | undefined {
+	try {
+		return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+	} catch {
+		return undefined;
+	}
+}
+
+/** CPU of a process and of the children it has waited for, in seconds (proc(5), fields 14 to 17, in ticks of 10 ms). */
+function cpuSecondsOf(pid: number): number {
+	return (stat(pid) ?? []).slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / 100;
 }
 
 /** A process and everything below it. */

@@ -4,8 +4,8 @@ set -eu
 cd "$(dirname "$0")/../.."
 make -s -C native
 out=native/build/release/seal-bench
-rooms=native/build/release
-g++ -std=c++17 -O2 -pthread -D_FILE_OFFSET_BITS=64 -D_GNU_SOURCE -Inative -Wall -Wextra -Werror -o "$out" test/bench/seal.cc \
-	"$rooms"/lsmt/*.o "$rooms"/zfile/*.o "$rooms"/blob/local_blob.o "$rooms"/blob/tar_entry.o "$rooms"/blob/new_file.o "$rooms"/files/sha256.o \
-	-llz4 -lzstd -lcrypto
+objects=$(find native/build/release -name '*.o' ! -name 'addon*')
+# shellcheck disable=SC2086 # one word per object
+g++ -std=c++17 -O2 -pthread -D_FILE_OFFSET_BITS=64 -D_GNU_SOURCE -Inative -Wall -Wextra -Werror -o "$out" test/bench/seal.cc $objects \
+	-llz4 -lzstd -larchive -lz -lcrypto -llmdb
 exec "$out" "$@"

@@ -78,7 +78,7 @@ CMD ["/app/made.txt"]
 
 test.serial('manifest, config and layers are what overlaybd and OCI ask for', async (t) => {
 	const { base, registry, store } = t.context;
-	await push(t.context, 'documents', {
+	const shown = await push(t.context, 'documents', {
 		Dockerfile: `FROM ${base}\nENV A=1\nCOPY file /file\nRUN echo run > /run.txt\nWORKDIR /made/here\nCMD ["true"]\n`,
 		file: 'copied\n',
 	});
@@ -87,6 +87,7 @@ test.serial('manifest, config and layers are what overlaybd and OCI ask for', as
 	t.is(manifest.mediaType, 'application/vnd.oci.image.manifest.v1+json');
 	t.is(manifest.config.mediaType, 'application/vnd.oci.image.config.v1+json');
 	t.is(manifest.layers.length, 4, 'the base, COPY, RUN, WORKDIR');
+	for (const { digest } of manifest.layers.slice(1)) t.regex(shown, new RegExp(`pushing ${digest} .* done`), 'also what was sent while steps ran');
 	t.deepEqual(config.rootfs, { type: 'layers', diff_ids: manifest.layers.map(({ digest }) => digest) });
 	for (const layer of manifest.layers) {
 		const blob = await getBlob(registry.host, 'documents', layer.digest);

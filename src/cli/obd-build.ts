@@ -42,8 +42,9 @@ async function main(argv: readonly string[], stderr: Output): Promise<number> {
 
 async function run(flags: ParsedFlags, context: string, stderr: Output, interruption: Interruption): Promise<number> {
 	const loadPath = path.join(tmpdir(), `obd-load-${randomBytes(8).toString('hex')}.tar`);
-	const prepared = await prepareRequest(flags, context, { env: process.env, stdin: process.stdin, stdoutIsTerminal: tty.isatty(1), loadPath });
+	let prepared: PreparedRequest | undefined;
 	try {
+		prepared = await prepareRequest(flags, context, { env: process.env, stdin: process.stdin, stdoutIsTerminal: tty.isatty(1), loadPath, signal: interruption.signal });
 		for (const warning of prepared.warnings) stderr.write(`WARNING: ${warning}\n`);
 		if (flags.has('iidfile')) await rm(flags.string('iidfile'), { force: true });
 		const progress = openProgress({ mode: progressMode(flags), output: stderr, fd: 2, env: process.env });
@@ -56,7 +57,7 @@ async function run(flags: ParsedFlags, context: string, stderr: Output, interrup
 		stderr.write('ERROR: failed to build: failed to solve: Canceled: context canceled\n');
 		return interruption.exitCode() ?? FAILED;
 	} finally {
-		await Promise.all([prepared.release(), rm(loadPath, { force: true })]);
+		await Promise.all([prepared?.release(), rm(loadPath, { force: true })]);
 	}
 }
 

@@ -1,6 +1,8 @@
 // The command line of obd-build: its grammar, and what it makes of the flags.
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { readFile, rm, stat } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Readable } from 'node:stream';
@@ -69,7 +71,7 @@ interface Options {
 
 async function prepare(argv: string[], { env = {}, stdin = '', stdoutIsTerminal = false }: Options = {}): Promise<PreparedRequest> {
 	const flags = parse(...argv);
-	return prepareRequest(flags, flags.args[0] ?? '', { env, stdin: Readable.from([Buffer.from(stdin)]), stdoutIsTerminal, loadPath: '/tmp/load.tar' });
+	return prepareRequest(flags, flags.args[0] ?? '', { env, stdin: Readable.from([Buffer.from(stdin)]), stdoutIsTerminal, loadPath: '/tmp/load.tar', signal: new AbortController().signal });
 }
 
 const context = mkdtempSync(path.join(tmpdir(), 'obd-cli-'));
@@ -214,6 +216,40 @@ test('a Dockerfile from stdin, with and without a context', async (t) => {
 	await withContext.release();
 
 	t.is((await t.throwsAsync(prepare(['-f', 'x', '-'], { stdin: 'FROM scratch' }))).message, 'failed to build: ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles');
+});
+
+test('a Dockerfile from a URL, with every kind of context', async (t) => {
+	const server = createServer((request, response) => {
+		if (request.url === '/Dockerfile') response.end('FROM alpine\n');
+		else if (request.url === '/private') response.writeHead(request.headers.authorization === `Basic ${btoa('me:pass word')}` ? 200 : 401).end('FROM private\n');
+		else if (request.url === '/large') response.end(Buffer.alloc(3 << 20, '#'));
+		else response.writeHead(404).end('nothing here');
+	});
+	await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+	t.teardown(() => { server.closeAllConnections(); server.close(); });
+	const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+	const dockerfileOf = ({ request }: PreparedRequest): Promise<string> => readFile(path.join(request.localDirectories['dockerfile'] ?? '', 'Dockerfile'), 'utf8');
+
+	const local = await prepare(['-f', `http://${host}/Dockerfile`, context]);
+	t.is(await dockerfileOf(local), 'FROM alpine\n');
+	t.is(local.request.localDirectories['context'], context);
+	await local.release();
+	await t.throwsAsync(stat(local.request.localDirectories['dockerfile'] ?? ''));
+
+	const remote = await prepare(['-f', `http://me:pass%20word@${host}/private`, 'https://example.com/repo.git']);
+	t.is(await dockerfileOf(remote), 'FROM private\n');
+	t.deepEqual(remote.request.frontendAttributes, { context: 'https://example.com/repo.git', filename: 'Dockerfile', dockerfilekey: 'dockerfile' });
+	await remote.release();
+
+	const fails = async (file: string, message: string): Promise<void> => {
+		t.is((await t.throwsAsync(prepare(['-f', file, context]))).message, `failed to build: failed to load ${message}`);
+	};
+	await fails(`http://${host}/none`, `http://${host}/none: invalid response status 404`);
+	await fails(`http://me:wrong@${host}/private`, `http://${host}/private: invalid response status 401`);
+	await fails(`http://${host}/large`, `http://${host}/large: Dockerfile /large bigger than allowed max size (2MB)`);
+	server.closeAllConnections();
+	await new Promise((resolve) => { server.close(resolve); });
+	await fails(`http://${host}/Dockerfile`, `http://${host}/Dockerfile: connect ECONNREFUSED ${host}`);
 });
 
 test('a context as a tar archive from stdin is uploaded when the build asks for it', async (t) => {

@@ -5,6 +5,7 @@ import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { familiarReference, parseReference } from '../../image/index.js';
 import { layoutContext } from './oci-layout.js';
+import { downloadDockerfile } from './remote-dockerfile.js';
 
 export interface Inputs {
 	/** By name: `context`, `dockerfile`, and those of named contexts. */
@@ -28,6 +29,7 @@ export interface InputFlags {
 	/** --build-context: `name=path`. */
 	readonly namedContexts: readonly string[];
 	readonly stdin: Readable;
+	readonly signal: AbortSignal;
 }
 
 /** Throws errors with docker's texts for what cannot be found or read. */
@@ -37,7 +39,7 @@ export async function findInputs(flags: InputFlags): Promise<Inputs> {
 		for (const dir of made) await rm(dir, { recursive: true, force: true });
 	};
 	try {
-		const main = await mainInputs(flags, made);
+		const main = isHttpUrl(flags.file) ? await withRemoteDockerfile(flags, made) : await contextInputs(flags, made);
 		const named = await namedContexts(flags.namedContexts);
 		return {
 			directories: { ...main.directories, ...named.directories },
@@ -60,7 +62,15 @@ function dockerfileName({ context, file }: InputFlags): string {
 	return file === '' && !isRemote(context) ? path.join(context, 'Dockerfile') : file;
 }
 
-async function mainInputs({ context, file, stdin }: InputFlags, made: string[]): Promise<Found> {
+async function withRemoteDockerfile(flags: InputFlags, made: string[]): Promise<Found> {
+	const { context, file, signal } = flags;
+	// With stdin it counts that there is a file at all.
+	const found = await contextInputs(context === '-' ? flags : { ...flags, file: '' }, made);
+	const written = await writtenDockerfile(await downloadDockerfile(file, signal), made);
+	return { ...found, directories: { ...found.directories, ...written }, attributes: { ...found.attributes, filename: 'Dockerfile', dockerfilekey: 'dockerfile' } };
+}
+
+async function contextInputs({ context, file, stdin }: InputFlags, made: string[]): Promise<Found> {
 	if (context === '') throw new Error('please specify build context (e.g. "." for the current directory)');
 	if (context === '-') {
 		if (file === '-') throw new Error('invalid argument: can\'t use stdin for both build context and dockerfile');
@@ -68,7 +78,6 @@ async function mainInputs({ context, file, stdin }: InputFlags, made: string[]):
 	}
 	if (await isDirectory(context)) {
 		if (file === '-') return { directories: { context, ...await writtenDockerfile(await readAll(stdin), made) }, attributes: { filename: 'Dockerfile' } };
-		if (isHttpUrl(file)) throw new Error(`a Dockerfile from a URL is not supported by obd: download ${file} and pipe it in with --file -`);
 		const dir = file === '' ? context : path.dirname(file);
 		const name = file === '' ? 'Dockerfile' : path.basename(file);
 		await lstat(dir).catch((error: unknown) => {

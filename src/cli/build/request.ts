@@ -21,6 +21,8 @@ export interface Surroundings {
 	readonly stdoutIsTerminal: boolean;
 	/** Where `--load` has the archive for docker written. */
 	readonly loadPath: string;
+	/** Ends what waits for others. */
+	readonly signal: AbortSignal;
 }
 
 export interface PreparedRequest {
@@ -60,7 +62,8 @@ export async function prepareRequest(flags: ParsedFlags, context: string, surrou
 		throw new Error('local and tar exporters are incompatible with image ID file');
 	}
 	const cache = await caches(flags.list('cache-from'), flags.list('cache-to'));
-	const inputs = await findInputs({ context, file: flags.string('file'), namedContexts: flags.list('build-context'), stdin: surroundings.stdin }).catch((error: unknown) => {
+	const inputs = await findInputs({ context, file: flags.string('file'), namedContexts: flags.list('build-context'), stdin: surroundings.stdin, signal: surroundings.signal }).catch((error: unknown) => {
+		surroundings.signal.throwIfAborted();
 		throw new Error(`failed to build: ${(error as Error).message}`, { cause: error });
 	});
 	return {

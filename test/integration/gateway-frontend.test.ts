@@ -34,6 +34,17 @@ test.serial('another frontend builds what the syntax directive asks it to', asyn
 	await nothingLeft(t, store);
 });
 
+test.serial('BUILDKIT_SYNTAX asks for another frontend as the directive does', async (t) => {
+	const { base, registry, store } = t.context;
+	const context = await makeContext(store, { Dockerfile: `FROM ${base}\nRUN echo built >/out\n` });
+	const { stderr } = await build(store, ['--build-arg', `BUILDKIT_SYNTAX=${registry.host}/obd/dockerfile`, context]);
+	t.regex(stderr, /resolve image config for docker-image:\/\/127\.0\.0\.1:\d+\/obd\/dockerfile:latest$/m);
+	const missing = await runObd(store, ['--build-arg', `BUILDKIT_SYNTAX=${registry.host}/no/such`, context]);
+	t.is(missing.code, 1);
+	t.regex(missing.stderr, /^ERROR: .*BUILDKIT_SYNTAX = \S+\/no\/such: .*not found/m);
+	await nothingLeft(t, store);
+});
+
 test.serial('errors of another frontend come with their line, and questions with their answer', async (t) => {
 	const { base, registry, store } = t.context;
 	const syntax = `# syntax=${registry.host}/obd/dockerfile\n`;

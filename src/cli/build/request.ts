@@ -79,7 +79,6 @@ function frontendAttributes(flags: ParsedFlags, env: Environment, call: Call | u
 	const buildArgs = keyValues(flags.list('build-arg'), (name) => env[name]);
 	const epoch = env['SOURCE_DATE_EPOCH'];
 	if (epoch && buildArgs['SOURCE_DATE_EPOCH'] === undefined) buildArgs['SOURCE_DATE_EPOCH'] = epoch;
-	if (buildArgs['BUILDKIT_SYNTAX'] !== undefined) throw new Error('BUILDKIT_SYNTAX: other frontends than the built-in Dockerfile one are not supported by obd');
 	if (flags.bool('no-cache') && flags.list('no-cache-filter').length > 0) throw new Error('--no-cache and --no-cache-filter cannot currently be used together');
 
 	const attestations = { attest: flags.list('attest'), provenance: flags.string('provenance'), sbom: flags.string('sbom') };

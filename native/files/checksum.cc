@@ -42,12 +42,8 @@ class Picker {
   Picker(Tree& tree, const Selection& selection, Task& task) : tree_(tree), selection_(selection), task_(task) {
     path_ = key_path(selection.path);
     skip_base_header_ = path_.empty() && !selection.path.empty() && selection.path.back() == '/';
-    if (!selection.include.empty()) {
-      with_context("invalid includepatterns", [&] { include_ = std::make_unique<PatternMatcher>(selection.include); });
-    }
-    if (!selection.exclude.empty()) {
-      with_context("invalid excludepatterns", [&] { exclude_ = std::make_unique<PatternMatcher>(selection.exclude); });
-    }
+    include_ = pattern_matcher("includepatterns", selection.include);
+    exclude_ = pattern_matcher("excludepatterns", selection.exclude);
   }
 
   Found run() {

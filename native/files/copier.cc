@@ -22,14 +22,13 @@ bool exists(const Root& root, const std::string& resolved, struct stat& st) {
 }  // namespace
 
 Copier::Copier(Tree& source, const Root& target, const CopyOptions& options, ContentPool& pool, Task& task)
-    : source_(source), target_(target), options_(options), pool_(pool), task_(task) {
-  if (!options.include.empty()) {
-    with_context("invalid includepatterns", [&] { include_ = std::make_unique<PatternMatcher>(options.include); });
-  }
-  if (!options.exclude.empty()) {
-    with_context("invalid excludepatterns", [&] { exclude_ = std::make_unique<PatternMatcher>(options.exclude); });
-  }
-}
+    : source_(source),
+      target_(target),
+      options_(options),
+      pool_(pool),
+      task_(task),
+      include_(pattern_matcher("includepatterns", options.include)),
+      exclude_(pattern_matcher("excludepatterns", options.exclude)) {}
 
 void Copier::make_dirs_to(const std::string& path) {
   for (auto& made : make_dirs(target_, path, options_.mode.value_or(0755), options_.owner, options_.timestamp)) {

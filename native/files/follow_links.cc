@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <optional>
 #include <set>
 
 #include "files/fs_error.h"
@@ -43,9 +44,14 @@ class Resolver {
       Fd fd = root_.try_open(dir, O_RDONLY | O_DIRECTORY);
       if (!fd && (errno == ENOENT || errno == ENOTDIR)) return out;
       if (!fd) throw_path("open", dir);
-      const Glob glob(base);
+      std::optional<Glob> glob;
+      try {
+        glob.emplace(base);
+      } catch (const FsError&) {
+        return out;  // matches nothing here; who uses it as a pattern complains
+      }
       for (const auto& name : list_names(std::move(fd), dir)) {
-        if (!glob.matches(name)) continue;
+        if (!glob->matches(name)) continue;
         for (auto& target : link_targets(join_path(dir, name), false)) out.push_back(std::move(target));
       }
       return out;

@@ -38,7 +38,10 @@ std::vector<std::string> make_dirs(const Root& root, const std::string& path, ui
       if (::mkdirat(dir.get(), part.c_str(), mode & 0777) != 0) throw_path("mkdir", current);
       next = Fd(::openat(dir.get(), part.c_str(), flags));
       if (!next) throw_path("mkdir", current);
-      if (::fchmod(next.get(), mode & 0777) != 0) throw_path("chmod", current);
+      struct stat st;
+      if (::fstat(next.get(), &st) != 0) throw_path("stat", current);
+      // Whatever the umask; a set-group-id bit comes from the directory above.
+      if (::fchmod(next.get(), (mode & 0777) | (st.st_mode & S_ISGID)) != 0) throw_path("chmod", current);
       if (owner) set_owner(next.get(), "", *owner, current);
       if (time) set_times(next.get(), "", *time, current);
       made.push_back(current);

@@ -118,4 +118,11 @@ bool PatternMatcher::exception_may_match_below(std::string_view dir) const {
   return has_exceptions_ && (!plain_exceptions_ || may_match_below(dir, true));
 }
 
+std::unique_ptr<PatternMatcher> pattern_matcher(const std::string& kind, const std::vector<std::string>& patterns) {
+  if (patterns.empty()) return nullptr;
+  std::string list;
+  for (const auto& pattern : patterns) list += (list.empty() ? "" : " ") + pattern;
+  return with_context("invalid " + kind + ": [" + list + "]", [&] { return std::make_unique<PatternMatcher>(patterns); });
+}
+
 }  // namespace obd::files

@@ -1,6 +1,7 @@
 // .dockerignore-style pattern lists with the semantics of moby/patternmatcher: later patterns win, `!` makes
 // an exception, a match of a directory holds for everything below it.
 #pragma once
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -56,5 +57,9 @@ class PatternMatcher {
   bool plain_includes_ = true;
   bool plain_exceptions_ = true;
 };
+
+// Null without patterns. Errors start with BuildKit's `invalid KIND: [a b]: `, `kind` being "includepatterns" or
+// "excludepatterns".
+std::unique_ptr<PatternMatcher> pattern_matcher(const std::string& kind, const std::vector<std::string>& patterns);
 
 }  // namespace obd::files

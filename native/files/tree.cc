@@ -29,12 +29,6 @@ void take_stat(Node& node, const struct stat& st) {
   if (node.is_dir()) node.dir = std::make_unique<DirPart>();
 }
 
-std::string quoted(const std::vector<std::string>& list) {
-  std::string out = "[";
-  for (size_t i = 0; i < list.size(); i++) out += (i ? " " : "") + list[i];
-  return out + "]";
-}
-
 }  // namespace
 
 bool Node::same_file(const struct stat& st) const {
@@ -51,14 +45,8 @@ Tree::Tree(TreeOptions options) : options_(std::move(options)), root_(options_.r
       include = drop_nested(include);
     }
   }
-  if (!include.empty()) {
-    with_context("invalid includepatterns: " + quoted(include),
-                 [&] { include_ = std::make_unique<PatternMatcher>(include); });
-  }
-  if (!options_.exclude.empty()) {
-    with_context("invalid excludepatterns: " + quoted(options_.exclude),
-                 [&] { exclude_ = std::make_unique<PatternMatcher>(options_.exclude); });
-  }
+  include_ = pattern_matcher("includepatterns", include);
+  exclude_ = pattern_matcher("excludepatterns", options_.exclude);
   struct stat st;
   if (::fstat(root_.fd(), &st) != 0) throw_path("stat", options_.root);
   take_stat(root_node_, st);

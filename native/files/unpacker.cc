@@ -80,10 +80,14 @@ void Unpacker::remember(std::string path) {
 }
 
 // The directory an entry lies in, made when missing. The one used last stays open.
-Unpacker::Parent& Unpacker::parent_of(const std::string& dir) {
+Unpacker::Parent& Unpacker::parent_of(const std::string& dir, const std::string& entry_path) {
   if (parent_.dir && parent_.asked == dir) return parent_;
   parent_ = Parent{};
   const std::string path = root_.resolve(dir);
+  // Through a link that leads nowhere docker unpacks a layer, but not an archive.
+  const bool dangling = options_.mode == UnpackMode::archive && !root_.try_open(dir, O_PATH) &&
+                        root_.try_open(clean_path(dir), O_PATH | O_NOFOLLOW);
+  if (dangling) throw_path("open", entry_path, ENOENT);
   make_dirs(root_, path, 0755, std::nullopt, std::nullopt);
   parent_ = {dir, path, root_.open_resolved(path, O_RDONLY | O_DIRECTORY)};
   return parent_;
@@ -96,7 +100,7 @@ void Unpacker::entry(const TarEntry& entry, TarReader& reader) {
     throw FsError("unhandled tar header type " + std::to_string(static_cast<int>(entry.type)) + " of " + name, EBADMSG);
   }
   const auto [dir, base] = split_path(name);
-  Parent& parent = parent_of(dir);
+  Parent& parent = parent_of(dir, name);
   const std::string path = (parent.path == "/" ? "" : parent.path) + "/" + base;
   if (options_.mode == UnpackMode::layer && starts_with(base, kWhiteout) && whiteout(base, parent)) return;
 
@@ -177,7 +181,7 @@ void Unpacker::make_link(const TarEntry& entry, Parent& parent, const std::strin
     const mode_t kind = entry.type == '3' ? S_IFCHR : entry.type == '4' ? S_IFBLK : S_IFIFO;
     return ::mknodat(dir, base.c_str(), kind | 0600, kind == S_IFIFO ? 0 : makedev(entry.major, entry.minor));
   };
-  const std::string what = entry.type == '1' ? "link " + entry.link : entry.type == '2' ? "symlink " + entry.link : "mknod";
+  const std::string what = entry.type == '1' ? "link " + clean_path("/" + entry.link) : entry.type == '2' ? "symlink " + entry.link : "mknod";
   if (make() != 0) {
     if (errno != EEXIST) throw_path(what, path);
     // A link to itself would go away with its target.

@@ -2,11 +2,12 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { MountType, NetMode, SecurityMode, defaultPath, pb } from '../llb/index.js';
+import { failureText } from '../runtime/index.js';
 import type { BuildSession } from '../session/index.js';
 import type { CacheMap, InputKey, Op, OpContext, Result } from '../solver/index.js';
 import { contentKey } from './content.js';
 import { watchingDisks } from './fetch-report.js';
-import { PreparedMounts } from './mounts.js';
+import { MissingMountSource, PreparedMounts } from './mounts.js';
 import { StepLog } from './step-log.js';
 import type { Worker } from './worker.js';
 
@@ -88,7 +89,8 @@ export class ExecOp implements Op<BuildSession> {
 			return await prepared.commit();
 		} catch (error) {
 			log.flush();
-			throw error;
+			// BuildKit finds this out when the process is to be started.
+			throw error instanceof MissingMountSource ? new Error(failureText(meta.args, error.message), { cause: error }) : error;
 		} finally {
 			await prepared.close();
 		}

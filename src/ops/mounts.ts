@@ -19,6 +19,13 @@ import type { Worker } from './worker.js';
 
 type Release = () => Promise<void>;
 
+/** `open /a: no such file or directory`: a mount's source does not exist. */
+export class MissingMountSource extends Error {
+	constructor(selector: string, options?: ErrorOptions) {
+		super(`open ${path.posix.resolve('/', selector)}: no such file or directory`, options);
+	}
+}
+
 /** The container's root file system. */
 interface RootMount {
 	readonly mount: WritableMount;
@@ -135,7 +142,9 @@ export class PreparedMounts {
 	}
 
 	async #bind(root: string, selector: string, destination: string, readonly: boolean): Promise<void> {
-		const source = await resolveInRoot(root, selector === '' ? '/' : selector);
+		const source = await resolveInRoot(root, selector === '' ? '/' : selector).catch((error: unknown) => {
+			throw (error as NodeJS.ErrnoException).code === 'ENOENT' ? new MissingMountSource(selector, { cause: error }) : error;
+		});
 		this.mounts.push({ destination, source, type: 'bind', options: ['rbind', readonly ? 'ro' : 'rw'] });
 	}
 
@@ -182,6 +191,8 @@ export class PreparedMounts {
 	}
 
 	#addTmpfs(mount: pb.Mount, destination: string): void {
+		// There is nothing in a new one to be mounted.
+		if (path.posix.resolve('/', mount.selector) !== '/') throw new MissingMountSource(mount.selector);
 		const size = mount.TmpfsOpt?.size ?? 0;
 		this.mounts.push({ destination, source: 'tmpfs', type: 'tmpfs', options: ['nosuid', ...(mount.readonly ? ['ro'] : []), ...(size > 0 ? [`size=${size}`] : [])] });
 	}

@@ -4,5 +4,5 @@
 export { Runtime } from './runtime.js';
 export { recoverContainers } from './recover.js';
 export type { DnsConfig } from './resolv-conf.js';
-export { ExitError } from './exit-error.js';
+export { ExitError, failureText } from './exit-error.js';
 export type { ContainerMount, ContainerProcess, ContainerSpec, NetworkMode, ProcessSpec, RunningContainer, SecurityMode, Ulimit } from './container-spec.js';

@@ -33,7 +33,11 @@ export class LocalSource implements Source {
 	async fetch({ session, signal }: SourceContext): Promise<SourceContent> {
 		const { includePatterns, excludePatterns, followPaths } = this.#wanted;
 		const { root, statCache } = await session.localDirectory(this.#name, this.#wanted);
-		const tree = await FileTree.open({ root, includePatterns, excludePatterns, followPaths, resetOwner: true, statCache });
+		const tree = await FileTree.open({ root, includePatterns, excludePatterns, followPaths, resetOwner: true, statCache }).catch((error: unknown) => {
+			// In BuildKit it is the client that answers so.
+			const { message } = error as Error;
+			throw /^invalid (in|ex)cludepatterns: /.test(message) ? new Error(`rpc error: code = Unknown desc = ${message}`, { cause: error }) : error;
+		});
 		signal.addEventListener('abort', () => { tree.close(); }, { once: true });
 		return { kind: 'directory', root, tree };
 	}

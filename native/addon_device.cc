@@ -349,6 +349,33 @@ Napi::Value replay_trace(const Napi::CallbackInfo& info) {
   }
 }
 
+// noteReads()
+Napi::Value note_reads(const Napi::CallbackInfo& info) {
+  host(info.Env()).note_reads();
+  return info.Env().Undefined();
+}
+
+// explainReads()
+Napi::Value explain_reads(const Napi::CallbackInfo& info) {
+  using Blobs = std::vector<ext4::ExplainedBlob>;
+  DeviceHost& h = host(info.Env());
+  return run_job<Blobs>(info.Env(), [&h] { return h.explain_reads(); },
+                        [](Napi::Env env, Blobs& blobs) {
+                          Napi::Object result = Napi::Object::New(env);
+                          for (const ext4::ExplainedBlob& blob : blobs) {
+                            Napi::Array parts = Napi::Array::New(env, blob.parts.size());
+                            for (uint32_t i = 0; i < blob.parts.size(); ++i) {
+                              Napi::Object part = Napi::Object::New(env);
+                              part.Set("path", blob.parts[i].path);
+                              part.Set("bytes", to_number(env, blob.parts[i].bytes));
+                              parts.Set(i, part);
+                            }
+                            result.Set(blob.digest, parts);
+                          }
+                          return result;
+                        });
+}
+
 Napi::Value check_ublk(const Napi::CallbackInfo& info) {
   return run_job<bool>(info.Env(),
                        [] {
@@ -432,6 +459,8 @@ void export_device(Napi::Env env, Napi::Object exports) {
   set("fetchedBytes", fetched_bytes);
   set("completeFetch", complete_fetch);
   set("failFetch", fail_fetch);
+  set("noteReads", note_reads);
+  set("explainReads", explain_reads);
   set("checkUblk", check_ublk);
   set("listServed", list_served);
   set("releaseServed", release_served);

@@ -19,6 +19,11 @@ struct Miss {
 };
 using Misses = std::vector<Miss>;
 
+// Bytes of a blob.
+struct BlobRange {
+  uint64_t begin, end;
+};
+
 class Blob {
  public:
   virtual ~Blob() = default;

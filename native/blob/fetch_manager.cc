@@ -274,7 +274,7 @@ void FetchManager::settle(uint64_t id, std::string data, std::string failure) {
     if (found == in_flight_.end() || found->second->settling) return;
     fetch = found->second.get();
     fetch->settling = true;
-    fetched_[fetch->request.digest] += data.size();
+    note(fetch->request.digest, {fetch->request.offset, fetch->request.offset + data.size()});
   }
   const FetchRequest& request = fetch->request;
   if (failure.empty() && data.size() != request.length) {
@@ -368,9 +368,30 @@ void FetchManager::act(const Actions& actions, bool here) {
   }
 }
 
+void FetchManager::note(const std::string& digest, BlobRange range) {
+  fetched_[digest] += range.end - range.begin;
+  if (!notes_ranges_ || range.begin == range.end) return;
+  std::vector<BlobRange>& ranges = fetched_ranges_[digest];
+  if (!ranges.empty() && ranges.back().end == range.begin) {
+    ranges.back().end = range.end;
+  } else {
+    ranges.push_back(range);
+  }
+}
+
 std::map<std::string, uint64_t> FetchManager::fetched() const {
   const std::lock_guard lock(mutex_);
   return fetched_;
+}
+
+void FetchManager::note_ranges() {
+  const std::lock_guard lock(mutex_);
+  notes_ranges_ = true;
+}
+
+std::map<std::string, std::vector<BlobRange>> FetchManager::fetched_ranges() const {
+  const std::lock_guard lock(mutex_);
+  return fetched_ranges_;
 }
 
 }  // namespace obd

@@ -73,6 +73,10 @@ class FetchManager {
 
   // Bytes received since the start, by digest.
   std::map<std::string, uint64_t> fetched() const;
+  // From now on notes which bytes these are: those that came twice twice.
+  void note_ranges();
+  // What was noted, by digest, neighbours that came one after the other as one.
+  std::map<std::string, std::vector<BlobRange>> fetched_ranges() const;
 
  private:
   struct InFlight {
@@ -103,6 +107,7 @@ class FetchManager {
   void send_request(std::unique_ptr<InFlight> fetch, Actions& actions);
   void watch_foreign();
   void settle(uint64_t id, std::string data, std::string failure);
+  void note(const std::string& digest, BlobRange range);
   bool ask_again(uint64_t id);
   static std::string damage_in(const InFlight& fetch, const std::string& data);
   std::string store(const InFlight& fetch, const std::string& data);
@@ -117,6 +122,8 @@ class FetchManager {
   std::unordered_map<uint64_t, std::unique_ptr<InFlight>> in_flight_;
   uint64_t next_id_ = 1;
   std::map<std::string, uint64_t> fetched_;
+  bool notes_ranges_ = false;
+  std::map<std::string, std::vector<BlobRange>> fetched_ranges_;
   bool ending_ = false;
   std::condition_variable foreign_changed_;
   WorkerThreads workers_;

@@ -54,9 +54,9 @@ void OpeningBlob::begin(FetchManager& fetches) {
 
 // One request from the first missing byte to the last, unless something lies between.
 void OpeningBlob::fetch_missing(FetchManager& fetches) {
-  std::sort(missing_.begin(), missing_.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
-  std::vector<Range> ranges;
-  for (const Range& range : missing_) {
+  std::sort(missing_.begin(), missing_.end(), [](const BlobRange& a, const BlobRange& b) { return a.begin < b.begin; });
+  std::vector<BlobRange> ranges;
+  for (const BlobRange& range : missing_) {
     if (!ranges.empty() && range.begin <= ranges.back().end + kBefore) {
       ranges.back().end = std::max(ranges.back().end, range.end);
     } else {
@@ -64,7 +64,7 @@ void OpeningBlob::fetch_missing(FetchManager& fetches) {
     }
   }
   missing_.clear();
-  for (Range& range : ranges) {
+  for (BlobRange& range : ranges) {
     range.begin -= std::min(range.begin, kBefore);
     fetch(fetches, range);
   }
@@ -72,7 +72,7 @@ void OpeningBlob::fetch_missing(FetchManager& fetches) {
 }
 
 // Only what is not there yet, as one piece with its neighbours.
-void OpeningBlob::fetch(FetchManager& fetches, Range range) {
+void OpeningBlob::fetch(FetchManager& fetches, BlobRange range) {
   std::vector<BlobPiece> apart;
   BlobPiece joined{range.begin, ""};
   const auto fetch_to = [&](uint64_t end) {

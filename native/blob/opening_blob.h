@@ -30,16 +30,13 @@ class OpeningBlob : public Blob {
   void finish();
 
  private:
-  struct Range {
-    uint64_t begin, end;
-  };
-  void fetch(FetchManager& fetches, Range range);
+  void fetch(FetchManager& fetches, BlobRange range);
   bool copy(char* buf, size_t count, uint64_t offset) const;
 
   const std::shared_ptr<RemoteBlob> blob_;
   std::atomic<bool> finished_{false};
   std::vector<BlobPiece> pieces_;  // ascending, apart from each other
-  std::vector<Range> missing_;
+  std::vector<BlobRange> missing_;
   bool again_ = false;
   int doubts_ = 0;
 };

@@ -9,7 +9,10 @@
 
 #include "blob/cache_limit.h"
 #include "blob/local_blob.h"
+#include "device/explain.h"
 #include "device/fuse_device.h"
+#include "device/prefetch_read.h"
+#include "device/priority_list.h"
 #include "device/remote_layer.h"
 #include "device/tcmu_device.h"
 #include "device/ublk_device.h"
@@ -27,7 +30,6 @@ constexpr auto kBusyPause = std::chrono::milliseconds(5);
 constexpr int kBusyRounds = 40;
 // Rounds of fetching that opening a turboOCI layer takes: its archive, the head of a tar, and some for luck.
 constexpr int kOpenRounds = 8;
-constexpr uint64_t kPrefetchPart = 1 << 20;  // bytes looked at at once
 constexpr int kVerifyRounds = 2;
 
 unsigned helper_threads() { return std::clamp(std::thread::hardware_concurrency(), 2u, 8u); }
@@ -54,13 +56,8 @@ void prefetch_bytes(FetchManager& fetches, const Layer& layer, uint64_t offset, 
   const auto sealed = dynamic_cast<const SealedLayer*>(&layer);
   if (sealed == nullptr || offset > sealed->content()->size()) return;
   const uint64_t end = offset + std::min(count, sealed->content()->size() - offset);
-  const std::unique_ptr<char[]> unused(new char[kPrefetchPart]);
   try {
-    for (uint64_t at = offset; at < end; at += kPrefetchPart) {
-      Misses misses;
-      sealed->content()->try_read(unused.get(), std::min(kPrefetchPart, end - at), at, misses);
-      for (const Miss& miss : misses) fetches.prefetch(*miss.blob, miss.extent, 1);
-    }
+    prefetch_read(fetches, offset, end, [&](void* buf, size_t part, uint64_t at, Misses& misses) { sealed->content()->try_read(buf, part, at, misses); });
   } catch (const std::exception&) {
   }
 }
@@ -253,6 +250,7 @@ AttachedDevice DeviceHost::attach(const AttachRequest& request) {
   device->disk = std::make_shared<StackDevice>(
       std::make_unique<Stack>(std::move(lowers), writable ? writable->layer() : nullptr));
   device->remotes = remotes_of(request.lowers);
+  note_base(request.lowers);
   device->served = serve(request, device->disk, fetches_, helpers_, fault_listener(id));
   if (writable) writable->keep();
   const AttachedDevice attached{id, device->served->path(), device->disk->size()};
@@ -269,6 +267,7 @@ std::optional<AttachedDevice> DeviceHost::take_over(const TakeOverRequest& reque
   auto device = std::make_shared<Device>();
   device->disk = std::make_shared<StackDevice>(std::make_unique<Stack>(layers_of(request.lowers), top), request.first_write);
   device->remotes = remotes_of(request.lowers);
+  note_base(request.lowers);
   const DiskRequests requests(device->disk, fetches_, helpers_, fault_listener(id));
   if (request.kind == DeviceKind::ublk) device->served = UblkDevice::take_over(requests, label);
   if (request.kind == DeviceKind::tcmu) {
@@ -322,11 +321,52 @@ std::string DeviceHost::recorded_trace(uint64_t id) const {
 }
 
 void DeviceHost::replay_trace(uint64_t id, const std::string& trace) {
+  if (!is_trace(trace)) {
+    prefetch_listed(fetches_, helpers_, device(id)->lowers, parse_priority_list(trace, "the image's priority list"));
+    return;
+  }
   helpers_.run([this, lowers = device(id)->lowers, records = parse_trace(trace, "the image's trace")] {
     for (const TraceRecord& record : records) {
       if (record.layer < lowers.size()) prefetch_bytes(fetches_, *lowers[record.layer], record.offset, record.count);
     }
   });
+}
+
+void DeviceHost::note_reads() {
+  notes_reads_ = true;
+  fetches_.note_ranges();
+}
+
+// The layers from the first to the last that has bytes in a registry: what is above was built here.
+void DeviceHost::note_base(const std::vector<uint64_t>& lowers) {
+  if (!notes_reads_) return;
+  std::vector<std::shared_ptr<Layer>> base;
+  size_t end = 0;
+  for (const uint64_t number : lowers) {
+    const OpenLayer open = layer(number);
+    base.push_back(open.layer);
+    if (!open.remotes.empty()) end = base.size();
+  }
+  base.resize(end);
+  const std::lock_guard lock(mutex_);
+  if (end > 0 && std::find(bases_.begin(), bases_.end(), base) == bases_.end()) bases_.push_back(std::move(base));
+}
+
+std::vector<ext4::ExplainedBlob> DeviceHost::explain_reads() {
+  std::vector<std::vector<std::shared_ptr<Layer>>> bases;
+  {
+    const std::lock_guard lock(mutex_);
+    bases = bases_;
+  }
+  ext4::FetchedRanges fetched = fetches_.fetched_ranges();
+  std::vector<ext4::ExplainedBlob> explained;
+  for (const auto& base : bases) {
+    for (ext4::ExplainedBlob& blob : explain_base(fetches_, base, fetched)) {
+      fetched.erase(blob.digest);
+      explained.push_back(std::move(blob));
+    }
+  }
+  return explained;
 }
 
 void DeviceHost::verify(uint64_t number) {

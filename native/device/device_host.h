@@ -16,6 +16,7 @@
 #include "device/device_fault.h"
 #include "device/served_device.h"
 #include "device/stack_device.h"
+#include "ext4/explain_reads.h"
 #include "lsmt/commit.h"
 #include "lsmt/layer.h"
 #include "lsmt/trace_recorder.h"
@@ -98,9 +99,14 @@ class DeviceHost {
   void prefetch(uint64_t device, const std::vector<TracedRun>& runs);
   // What was read of the device since its attach, as overlaybd's trace file. Empty unless the attach wanted it.
   std::string recorded_trace(uint64_t device) const;
-  // Gets what a trace file names before anybody reads it, as far as it can be had. Returns at once. Throws
-  // FormatError for a damaged one.
+  // Gets what a trace file, or a list of paths, names before anybody reads it, as far as it can be had. Returns at
+  // once. Throws FormatError for a damaged one.
   void replay_trace(uint64_t device, const std::string& trace);
+  // From now on keeps what explain_reads() needs: which bytes were fetched, and the bases of the devices.
+  void note_reads();
+  // What was fetched so far, by the files behind it. A layer that several bases have is explained by the first of
+  // them. May have to fetch more for it, which is not in the report.
+  std::vector<ext4::ExplainedBlob> explain_reads();
   // Reads all of a remote layer and compares it with its digest. Does nothing for one in a file.
   void verify(uint64_t layer);
   // False while the device is mounted or open elsewhere. No error when it is gone already.
@@ -137,6 +143,7 @@ class DeviceHost {
   std::map<std::string, std::shared_ptr<RemoteBlob>> remotes_of(const std::vector<uint64_t>& numbers) const;
   uint64_t open_shared(const std::string& key, const std::function<OpenLayer()>& open);
   std::shared_ptr<Blob> open_blob(const BlobPlace& place, OpenLayer& of) const;
+  void note_base(const std::vector<uint64_t>& lowers);
   void cache_grew(uint64_t bytes);
   void trim_cache_aside();
 
@@ -146,6 +153,8 @@ class DeviceHost {
   std::map<uint64_t, OpenLayer> layers_;
   std::map<std::string, SharedLayer> shared_;  // by kind, digest and place
   std::map<uint64_t, std::shared_ptr<Device>> devices_;
+  std::atomic<bool> notes_reads_{false};
+  std::vector<std::vector<std::shared_ptr<Layer>>> bases_;  // when reads are noted; they stay open
   std::string cache_dir_;
   uint64_t cache_limit_ = UINT64_MAX;
   std::atomic<uint64_t> cache_growth_{0};  // since it was trimmed

@@ -6,12 +6,14 @@ import { cacheExport, cacheExportName, cacheImport, encodeConfig, exportCache, t
 import { exportName, validateExport, type BuildOutput, type EarlyPush, type ExportRequest } from '../exporters/index.js';
 import { BuildReference, type FrontendOutput, type GatewayHost, type WorkerRecord } from '../gateway/index.js';
 import { platformToPb, type Definition, type SourceOp } from '../llb/index.js';
-import { asOpResult, dropIgnoredCacheMounts, type Worker } from '../ops/index.js';
+import { asOpResult, dropIgnoredCacheMounts, type PersistedSnapshot, type Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
+import { blobsOf } from '../snapshot/index.js';
 import type { SourceMeta } from '../sources/index.js';
 import { VertexError, VertexReporter, isCanceled, type Job, type Result, type SolveStatus, type SolverEdge, type StatusSink } from '../solver/index.js';
 import type { Builder } from './builder.js';
 import { solverGraph, type SolverGraph } from './graph.js';
+import { describeFetches, fetchMetadata, fetchReport } from './fetch-report.js';
 import { ForeignCache, cacheEntries } from './foreign-cache.js';
 import { definitionsOf, solveOutput } from './output.js';
 import { provenanceMetadata, provenanceOptions, withProvenance, type FrontendRequest, type ImageMaterial, type ProvenanceOptions } from './provenance/index.js';
@@ -51,13 +53,16 @@ export class Build implements GatewayHost {
 	readonly #cacheImports = new Set<string>();
 	/** Vertices whose layers a definition's result has, bottom last, by definition. */
 	readonly #chains = new Map<Definition, readonly string[]>();
+	/** Bytes fetched from registries before this build, by digest. */
+	readonly #fetchedBefore: Promise<Readonly<Record<string, number>>>;
 	#request: FrontendRequest | undefined;
 	#solved: BuildOutput | undefined;
 
 	/** Throws for exports that cannot be. */
-	constructor(private readonly builder: Pick<Builder, 'worker' | 'solver' | 'exporter' | 'cacheAccess'>, private readonly options: BuildOptions) {
+	constructor(private readonly builder: Pick<Builder, 'worker' | 'solver' | 'exporter' | 'cacheAccess' | 'fetched' | 'explainsReads' | 'explainedReads'>, private readonly options: BuildOptions) {
 		this.#exports = options.exports.map((one) => withEpoch(one, options.attributes ?? {}));
 		for (const one of this.#exports) validateExport(one);
+		this.#fetchedBefore = builder.fetched().catch(() => ({})); // its user will see why
 		this.#provenance = provenanceOptions(options.attributes ?? {});
 		this.#cacheExports = (options.cacheExports ?? []).map(cacheExport);
 		this.#job = builder.solver.job(options.session, (status) => {
@@ -231,6 +236,29 @@ export class Build implements GatewayHost {
 	/** Provenance of what was exported, as clients show it: `buildx.build.provenance`, base64. */
 	provenance(): Promise<Record<string, string>> {
 		return this.#solved ? provenanceMetadata(this.#solved) : Promise.resolve({});
+	}
+
+	/** What was fetched, while it ran, of the layers it reads lazily: an entry of the exporter response, if there are any. */
+	async fetchedMetadata(): Promise<Record<string, string>> {
+		const sizes = await this.#lazyLayers();
+		if (this.builder.explainsReads) {
+			return this.shown('explaining what was fetched', async (reporter) => {
+				const report = fetchReport(sizes, {}, await this.builder.explainedReads());
+				reporter.log(1, Buffer.from(describeFetches(report)));
+				return fetchMetadata(report);
+			});
+		}
+		const [before, now] = await Promise.all([this.#fetchedBefore, this.builder.fetched()]);
+		return fetchMetadata(fetchReport(sizes, Object.fromEntries(Object.entries(now).map(([digest, bytes]) => [digest, bytes - (before[digest] ?? 0)]))));
+	}
+
+	/** Sizes of the layers its steps stand on that have been attached from registries, by digest. */
+	async #lazyLayers(): Promise<ReadonlyMap<string, number>> {
+		const attached = this.worker.snapshots.remoteLayers;
+		const finished = attached.size === 0 ? [] : await this.#job.finished();
+		const layers = finished.flatMap(({ record }) => (record.results as readonly PersistedSnapshot[]).flatMap(({ layers }) => layers));
+		const digests = new Set(layers.flatMap(blobsOf).map(({ digest }) => digest));
+		return new Map([...attached].filter(([digest]) => digests.has(digest)));
 	}
 
 	async #attested(output: FrontendOutput, solved: BuildOutput): Promise<BuildOutput> {

@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createHash } from 'node:crypto';
-import type { DeviceChoice, DeviceServer } from '../device/index.js';
+import type { DeviceChoice, DeviceServer, ExplainedReads } from '../device/index.js';
 import type { CacheImportContext } from '../cache/index.js';
 import { Exporter } from '../exporters/index.js';
 import { solve } from '../gateway/index.js';
@@ -56,6 +56,8 @@ export interface LazyReadOptions {
 	readonly blockCacheSize?: number;
 	/** Read them whole, and compare them with their digests, before a step works on them. */
 	readonly verify?: boolean;
+	/** Tell which files the fetched bytes belong to. */
+	readonly explainReads?: boolean;
 }
 
 export class Builder {
@@ -65,6 +67,7 @@ export class Builder {
 	readonly resolver: ImageResolver;
 	/** What reading and writing caches of others takes. */
 	readonly cacheAccess: Pick<CacheImportContext, 'registry' | 'isInsecure' | 'blobs'>;
+	readonly explainsReads: boolean;
 	readonly #cache: StoreCache;
 	readonly #registry: RegistryClient;
 	readonly #isInsecure: (domain: string) => boolean;
@@ -84,6 +87,7 @@ export class Builder {
 		this.#isInsecure = isInsecure;
 		this.#registry = new RegistryClient({ hosts: options.hosts ?? {} });
 		this.#runtime = new Runtime(path.join(instanceDir, 'runtime'), options.dns);
+		this.explainsReads = options.lazy?.explainReads ?? false;
 		this.#mountDir = path.join(instanceDir, 'mounts');
 		this.#snapshots = new SnapshotManager({
 			deviceServer: () => (this.#deviceServer ??= this.#startServer(options, instanceDir)),
@@ -145,9 +149,9 @@ export class Builder {
 		const session = new LocalSession(request, (directory) => this.statCache(directory));
 		return this.run({ session, allow, exports, signal, onStatus, cacheImports, cacheExports, attributes }, async (build) => {
 			const output = await solve(build, { frontend: 'dockerfile.v0', opts: attributes, inputs: new Map(), evaluate: false });
-			if (attributes['requestid'] !== undefined) return { metadata: textOf(output.metadata), fetched: {} };
+			if (attributes['requestid'] !== undefined) return { metadata: textOf(output.metadata) };
 			const metadata = await build.export(output);
-			return { metadata: { ...metadata, ...await build.provenance(), ...await this.fetchedMetadata() }, fetched: await this.fetched() };
+			return { metadata: { ...metadata, ...await build.provenance(), ...await build.fetchedMetadata() } };
 		});
 	}
 
@@ -272,16 +276,9 @@ export class Builder {
 		return this.#deviceServer ? (await this.#deviceServer).fetched() : {};
 	}
 
-	/** The same with each layer's size and share, as an exporter response has it; nothing when no layer is lazy. */
-	async fetchedMetadata(): Promise<Readonly<Record<string, string>>> {
-		const layers = this.#snapshots.remoteLayers;
-		if (layers.size === 0) return {};
-		const fetched = await this.fetched();
-		const report = [...layers].map(([digest, size]) => {
-			const bytes = fetched[digest] ?? 0;
-			return [digest, { fetched: bytes, size, share: size === 0 ? 0 : Math.round((bytes / size) * 10_000) / 10_000 }];
-		});
-		return { 'obd.fetched': Buffer.from(JSON.stringify(Object.fromEntries(report))).toString('base64') };
+	/** What these are, by the files behind them; of a builder that `explainsReads`. */
+	async explainedReads(): Promise<ExplainedReads> {
+		return this.#deviceServer ? (await this.#deviceServer).explainReads() : {};
 	}
 
 	async #startServer({ root, hosts = {}, lazy, deviceKind }: BuilderOptions, instanceDir: string): Promise<DeviceServer> {
@@ -293,6 +290,7 @@ export class Builder {
 		return startDeviceServer({
 			root, instanceDir, hosts,
 			...(deviceKind !== undefined && { deviceKind }),
+			noteReads: this.explainsReads,
 			...(lazy?.fetchTimeout !== undefined && { fetchTimeout: lazy.fetchTimeout }),
 			...(lazy?.blockCacheSize !== undefined && { blockCacheSize: lazy.blockCacheSize }),
 		});

@@ -35,13 +35,14 @@ export class StoreCache implements ResultCache {
 	}
 
 	async load(value: unknown): Promise<Result | undefined> {
-		const { layers, changes } = value as PersistedSnapshot;
+		const { layers, changes, trace } = value as PersistedSnapshot;
 		const local = layersOf(value as PersistedSnapshot).filter((layer) => !layer.source).flatMap(blobsOf);
 		// Protected first, then looked for: what is there now stays until the build ends.
 		await this.lease.protect(local.map(({ digest }) => blobRef(digest)));
 		const present = await Promise.all(local.map((blob) => this.#isPresent(blob)));
 		if (!present.every(Boolean)) return undefined;
-		return new SnapshotResult(this.snapshots.snapshot(layers), changes?.map(({ lower, upper }) => ({ lower: this.snapshots.snapshot(lower), upper: this.snapshots.snapshot(upper) })));
+		const snapshot = this.snapshots.snapshot(layers);
+		return new SnapshotResult(trace === undefined ? snapshot : { ...snapshot, trace: Buffer.from(trace, 'base64') }, changes?.map(({ lower, upper }) => ({ lower: this.snapshots.snapshot(lower), upper: this.snapshots.snapshot(upper) })));
 	}
 
 	/** Blobs may be gone: looks again for each. */

@@ -35,6 +35,4 @@ export type SecretRequest = { readonly file: string } | { readonly env: string }
 export interface BuildResult {
 	/** As BuildKit's exporter response: `containerimage.digest`, `containerimage.config.digest`, `containerimage.descriptor`, `image.name`, ... */
 	readonly metadata: Readonly<Record<string, string>>;
-	/** Bytes read from registries for base layers, by layer digest. */
-	readonly fetched: Readonly<Record<string, number>>;
 }

@@ -77,7 +77,7 @@ interface Watching {
 
 async function build(flags: ParsedFlags, { request }: PreparedRequest, { progress, stderr, signal }: Watching): Promise<BuildResult> {
 	try {
-		const lazy = lazyReadOptions(flags);
+		const lazy = { ...lazyReadOptions(flags), explainReads: flags.bool('explain-reads') };
 		const { Builder } = await import('../builder/index.js');
 		const builder = await Builder.open({ root: flags.string('root'), insecureRegistries: request.insecureRegistries, hosts: await registryHosts(flags.string('config')), lazy, deviceKind: deviceChoice(flags.string('device')) });
 		const close = (): Promise<void> => builder.close(signal.aborted ? interruptedPatienceMs : undefined);

@@ -58,7 +58,7 @@ async function runBuild(host: SolveHost, request: SolveRequest, exporters: reado
 				inputs: request.FrontendInputs,
 				evaluate: false,
 			}));
-			return { ...await build.export(output), ...frontendMetadata(output) };
+			return { ...await build.export(output), ...frontendMetadata(output), ...await build.fetchedMetadata() };
 		});
 		return new Map(Object.entries(response));
 	} finally {

@@ -9,7 +9,7 @@ import { chooseDevice, type DeviceChoice } from './probe.js';
 import type { EventName, Message, Method, ServerConfig, ServerMethods } from './protocol.js';
 import { ServedState } from './served-state.js';
 import { ServerProcess } from './server-process.js';
-import type { AttachOptions, CommittedLayer, CommitOptions, Device, DeviceError, DeviceServer, DeviceStats, FrozenLayer } from './types.js';
+import type { AttachOptions, CommittedLayer, CommitOptions, Device, DeviceError, DeviceServer, DeviceStats, ExplainedReads, FrozenLayer } from './types.js';
 
 export interface DeviceServerOptions {
 	/** The store's directory; fetched blocks are cached below it, for all builds of the host. */
@@ -24,6 +24,8 @@ export interface DeviceServerOptions {
 	readonly fetchTimeout?: number;
 	/** Bytes that fetched blocks may take on disk, those in use excepted; 4 GiB by default. */
 	readonly blockCacheSize?: number;
+	/** Keeps what `explainReads` needs. */
+	readonly noteReads?: boolean;
 }
 
 /** The device server has ended, or could not be started. */
@@ -75,8 +77,8 @@ class Client implements DeviceServer {
 	#becomeReady: { resolve: () => void; reject: (error: Error) => void } = { resolve: () => undefined, reject: () => undefined };
 	#becomeOver: () => void = () => undefined;
 
-	constructor({ root, instanceDir, hosts = {}, fetchTimeout, blockCacheSize }: DeviceServerOptions, kind: DeviceKind) {
-		this.#config = { root, directory: instanceDir, kind, hosts, ...(fetchTimeout !== undefined && { fetchTimeout }), ...(blockCacheSize !== undefined && { blockCacheSize }) };
+	constructor({ root, instanceDir, hosts = {}, fetchTimeout, blockCacheSize, noteReads }: DeviceServerOptions, kind: DeviceKind) {
+		this.#config = { root, directory: instanceDir, kind, hosts, ...(fetchTimeout !== undefined && { fetchTimeout }), ...(blockCacheSize !== undefined && { blockCacheSize }), ...(noteReads !== undefined && { noteReads }) };
 		this.ready = new Promise((resolve, reject) => {
 			this.#becomeReady = { resolve, reject };
 		});
@@ -111,6 +113,10 @@ class Client implements DeviceServer {
 
 	fetched(): Promise<Readonly<Record<string, number>>> {
 		return this.#call('fetched', null);
+	}
+
+	explainReads(): Promise<ExplainedReads> {
+		return this.#call('explainReads', null);
 	}
 
 	async stopFetching(): Promise<void> {

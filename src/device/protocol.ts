@@ -3,7 +3,7 @@
 import type { DeviceKind } from '../native/device.js';
 import type { HostConfigs } from '../registry/index.js';
 import type { ServedSnapshot } from './served-state.js';
-import type { CommittedLayer, CommitOptions, DeviceError, DeviceStats, LowerLayer, TracedRun } from './types.js';
+import type { CommittedLayer, CommitOptions, DeviceError, DeviceStats, ExplainedReads, LowerLayer, TracedRun } from './types.js';
 
 /**
  * The methods of the server: parameter and result. The builder names devices and writable layers, so that a
@@ -24,6 +24,7 @@ export interface ServerMethods {
 	takeTrace: { params: { device: string }; result: readonly TracedRun[] };
 	prefetch: { params: { device: string; runs: readonly TracedRun[] }; result: null };
 	fetched: { params: null; result: Readonly<Record<string, number>> };
+	explainReads: { params: null; result: ExplainedReads };
 	stopFetching: { params: null; result: null };
 	resumeFetching: { params: null; result: null };
 	/**
@@ -70,4 +71,6 @@ export interface ServerConfig {
 	readonly hosts: HostConfigs;
 	readonly fetchTimeout?: number;
 	readonly blockCacheSize?: number;
+	/** Keeps what `explainReads` needs. */
+	readonly noteReads?: boolean;
 }

@@ -61,6 +61,7 @@ export class Server {
 			blockCache,
 			config.blockCacheSize ?? defaultBlockCacheSize,
 		);
+		if (config.noteReads === true) deviceAddon().noteReads();
 		return server;
 	}
 
@@ -122,6 +123,7 @@ export class Server {
 			return null;
 		},
 		fetched: () => Promise.resolve(deviceAddon().fetchedBytes()),
+		explainReads: () => deviceAddon().explainReads(),
 		stopFetching: () => {
 			this.#fetching.abort(new Error('the build is ending'));
 			return Promise.resolve(null);

@@ -88,7 +88,7 @@ export interface Device {
 	prefetch(runs: readonly TracedRun[]): Promise<void>;
 	/** What was read since an attach with `recordTrace`, as overlaybd's trace file. */
 	recordedTrace(): Promise<Uint8Array>;
-	/** Gets what a trace file names before anybody reads it; returns at once. Fails for a damaged file. */
+	/** Gets what a trace file, or a list of paths, names before anybody reads it; returns at once. Fails for a damaged file. */
 	replayTrace(trace: Uint8Array): Promise<void>;
 	/** Fails, and leaves the device up, while it is mounted or opened elsewhere. */
 	detach(): Promise<void>;
@@ -137,6 +137,15 @@ export interface DeviceError {
 	readonly blobOffset?: number;
 }
 
+/** Bytes fetched of a layer by the file behind them, the largest first; together all that was fetched of it. */
+export interface FetchedPart {
+	/** Of a file of the base; in brackets what is no file's. */
+	readonly path: string;
+	readonly bytes: number;
+}
+/** By layer digest; layers of which nothing was fetched are not in it. */
+export type ExplainedReads = Readonly<Record<string, readonly FetchedPart[]>>;
+
 /** The device server process as the builder sees it. */
 export interface DeviceServer {
 	attach(options: AttachOptions): Promise<Device>;
@@ -146,6 +155,8 @@ export interface DeviceServer {
 	readonly failure: Error | undefined;
 	/** Bytes fetched from registries since the start, by layer digest. */
 	fetched(): Promise<Readonly<Record<string, number>>>;
+	/** What these are; of a server that was started with `noteReads`. May fetch more to find out, which is not in it. */
+	explainReads(): Promise<ExplainedReads>;
 	/** Fails every read that waits for a registry, until `resumeFetching`: nothing that ends waits for a network. */
 	stopFetching(): Promise<void>;
 	resumeFetching(): Promise<void>;

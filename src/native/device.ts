@@ -81,11 +81,15 @@ interface DeviceAddon {
 	takeTrace(device: number): TracedRun[];
 	/** What was read of a device that was attached with `recordTrace`, as overlaybd's trace file (FORMATS.md 7). */
 	recordedTrace(device: number): Buffer;
-	/** Gets what a trace file names; returns at once. */
+	/** Gets what a trace file, or a list of paths, names; returns at once. */
 	replayTrace(device: number, trace: Uint8Array): void;
 	/** Gets these extents before anybody reads them. */
 	prefetchDevice(device: number, runs: readonly TracedRun[]): void;
 	fetchedBytes(): Record<string, number>;
+	/** Keeps what `explainReads` needs, from now on. */
+	noteReads(): void;
+	/** What was fetched by the files behind it, for each digest the largest first; each sums up to what was fetched. */
+	explainReads(): Promise<Record<string, { path: string; bytes: number }[]>>;
 	completeFetch(id: number, data: Uint8Array): void;
 	failFetch(id: number, reason: string): void;
 	/** Fails with what ublk lacks on this host. */

@@ -4,6 +4,9 @@ import type { Result } from '../solver/index.js';
 import type { Change } from './changes.js';
 import { sealedLayers, type SealedLayer, type Snapshot } from '../snapshot/index.js';
 
+/** Bytes of a trace that is worth its place in the cache. */
+const maxKeptTrace = 1024 * 1024;
+
 /** A file system as a chain of layers. */
 export class SnapshotResult implements Result {
 	readonly kind = 'snapshot';
@@ -20,12 +23,15 @@ export class SnapshotResult implements Result {
 			sealedLayers(this.snapshot),
 			this.changes && Promise.all(this.changes.map(async ({ lower, upper }) => ({ lower: await sealedLayers(lower), upper: await sealedLayers(upper) }))),
 		]);
-		return { layers, ...(changes && { changes }) };
+		const { trace } = this.snapshot;
+		return { layers, ...(changes && { changes }), ...(trace && trace.length <= maxKeptTrace && { trace: Buffer.from(trace).toString('base64') }) };
 	}
 }
 
 export interface PersistedSnapshot {
 	readonly layers: readonly SealedLayer[];
+	/** `Snapshot.trace` in base64. */
+	readonly trace?: string;
 	readonly changes?: readonly { readonly lower: readonly SealedLayer[]; readonly upper: readonly SealedLayer[] }[];
 }
 

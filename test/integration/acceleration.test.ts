@@ -1,9 +1,11 @@
 // Acceleration layers: recorded as overlaybd records them, replayed, and no part of what is built on them.
 import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import anyTest, { type TestFn } from 'ava';
+import { startDeviceServer } from '../../src/device/index.js';
 import { digestOf, getBlob, getConfig, getManifest, pushBlob } from './helpers/base-images.js';
 import { nothingLeft, ownStore, setUpBuilds, type BuildContext } from './helpers/build-fixture.js';
 import { makePlace, removePlace, withLayers, withServer } from './helpers/device.js';
@@ -114,5 +116,34 @@ test.serial("the reference's trace, replayed, brings what it names before anybod
 			await run('dd', [`if=${device.path}`, 'of=/dev/null', 'bs=1M', 'iflag=direct', 'status=none']);
 			t.deepEqual(proxy.passed, []);
 		});
+	});
+});
+
+test.serial('the files that a priority list names are fetched before anybody reads them, and no others', async (t) => {
+	const { base, registry: { host }, store } = t.context;
+	const size = 700_000;
+	const names = ['a/one', 'a/two', 'b/three', 'b/deep/four', 'b/deep/five', 'c/six'];
+	const files = Object.fromEntries(names.map((name) => [name, randomBytes(size)]));
+	await build(store, ['-t', `${host}/prior`, '--push', await makeContext(store, { ...files, Dockerfile: `FROM ${base}\nCOPY . /data/\nRUN ln -s /data/a/two /link\n` })]);
+	const { manifest } = await getManifest(host, 'prior');
+	const lowers = manifest.layers.map(({ digest, size }) => ({ kind: 'remote' as const, digest, size, source: { repository: `${host}/prior`, insecure: true } }));
+	const place = await makePlace();
+	const server = await startDeviceServer({ ...place, noteReads: true });
+	t.teardown(async () => {
+		await server.close();
+		await removePlace(place);
+	});
+	await withLayers(server, lowers, async (device) => {
+		await t.throwsAsync(device.replayTrace(Buffer.alloc(70_000, '/a\n')), { message: /priority list: longer than 64 KiB/ });
+		await device.replayTrace(Buffer.from('/nothing/there\n/data/c\n \n/link\n/data/b/*\n'));
+		const wanted = ['/data/a/two', '/data/b/three', '/data/b/deep/four', '/data/b/deep/five'];
+		const fetched = async (): Promise<Map<string, number>> => new Map(Object.values(await server.explainReads()).flat().map(({ path, bytes }) => [path, bytes]));
+		let parts = await fetched();
+		while (!wanted.every((name) => (parts.get(name) ?? 0) >= size)) {
+			await new Promise((resolve) => { setTimeout(resolve, 50); });
+			parts = await fetched();
+		}
+		// Extents at the borders of the wanted files have a part of their neighbours.
+		for (const name of ['/data/a/one', '/data/c/six']) t.true((parts.get(name) ?? 0) < 150_000, `${parts.get(name)} bytes of ${name}`);
 	});
 });

@@ -7,7 +7,7 @@ import anyTest, { type TestFn } from 'ava';
 import { getConfig, getManifest } from './helpers/base-images.js';
 import { nothingLeft, ownStore, setUpBuilds, type BuildContext } from './helpers/build-fixture.js';
 import { startDaemon, succeed, type ClientOptions, type TestDaemon } from './helpers/daemon.js';
-import { build as obdBuild, makeContext, stateOf, writeFiles, type ProgramResult } from './helpers/obd.js';
+import { build as obdBuild, makeContext, runObdBuildd, stateOf, writeFiles, type ProgramResult } from './helpers/obd.js';
 import { readImageFiles, readTar } from './helpers/rootfs.js';
 
 const test = anyTest as TestFn<BuildContext & { daemon: TestDaemon }>;
@@ -43,6 +43,52 @@ test.serial('an image is built and pushed, and the second time everything is cac
 	const metadata = JSON.parse(await readFile(path.join(store.directory, 'meta.json'), 'utf8')) as Record<string, unknown>;
 	t.is(metadata['containerimage.digest'], digest);
 	t.is(metadata['image.name'], `${registry.host}/pushed`);
+});
+
+test.serial('the response says what this build fetched of the layers of its lazy base, and not what earlier ones did', async (t) => {
+	const { base, registry, store } = t.context;
+	const image = `${registry.host}/lazy-base`;
+	await build(t.context, ['--push', '--provenance=false', '-t', image, await makeContext(store, { Dockerfile: `FROM ${base}\nCOPY a b /\n`, a: randomBytes(1_000_000), b: randomBytes(1_000_000) })]);
+	const { manifest } = await getManifest(registry.host, 'lazy-base');
+	const digest = manifest.layers.at(-1)?.digest ?? '';
+	// A daemon that has none of it.
+	const fresh = await ownStore(t);
+	const daemon = await startDaemon(fresh, ['--fetch-timeout', '30s', '--block-cache-size', '1g']);
+	t.teardown(() => daemon.stop());
+	const fetchedBy = async (...lines: readonly string[]): Promise<Readonly<Record<string, { readonly fetched: number; readonly size: number }>> | undefined> => {
+		const file = path.join(fresh.directory, 'meta.json');
+		await build({ daemon }, ['--provenance=false', '--metadata-file', file, await makeContext(fresh, { Dockerfile: lines.join('\n') })]);
+		return (JSON.parse(await readFile(file, 'utf8')) as { 'obd.fetched'?: Record<string, { fetched: number; size: number }> })['obd.fetched'];
+	};
+	const first = (await fetchedBy(`FROM ${image}`, 'RUN cat /a > /dev/null'))?.[digest];
+	t.is(first?.size, manifest.layers.at(-1)?.size);
+	t.true((first?.fetched ?? 0) >= 1_000_000 && (first?.fetched ?? 0) < 1_900_000, `${first?.fetched}`);
+	const second = (await fetchedBy(`FROM ${image}`, 'RUN cat /b > /dev/null'))?.[digest];
+	t.true((second?.fetched ?? 0) > 500_000 && (second?.fetched ?? 0) < 1_200_000, `${second?.fetched}`);
+	t.is((await fetchedBy(`FROM ${image}`, 'RUN cat /b > /dev/null'))?.[digest]?.fetched, 0);
+	t.is(await fetchedBy('FROM scratch', 'COPY Dockerfile /'), undefined);
+});
+
+test.serial('the daemon refuses lazy flags that make no sense', async (t) => {
+	const { store } = t.context;
+	for (const [flag, message] of [['--fetch-timeout=soon', /time: invalid duration "soon"/], ['--block-cache-size=large', /invalid size: 'large'/]] as const) {
+		const { code, stderr } = await runObdBuildd(store, [flag]);
+		t.is(code, 2);
+		t.regex(stderr, message);
+	}
+});
+
+test.serial('--verify of the daemon reads lazy bases whole before a step', async (t) => {
+	const { base, registry, store } = t.context;
+	const image = `${registry.host}/verified-base`;
+	await build(t.context, ['--push', '--provenance=false', '-t', image, await makeContext(store, { Dockerfile: `FROM ${base}\nCOPY a /\n`, a: randomBytes(1_000_000) })]);
+	const fresh = await ownStore(t);
+	const daemon = await startDaemon(fresh, ['--verify']);
+	t.teardown(() => daemon.stop());
+	const file = path.join(fresh.directory, 'meta.json');
+	await build({ daemon }, ['--provenance=false', '--metadata-file', file, await makeContext(fresh, { Dockerfile: `FROM ${image}\nRUN true\n` })]);
+	const fetched = (JSON.parse(await readFile(file, 'utf8')) as { 'obd.fetched': Record<string, { fetched: number; size: number }> })['obd.fetched'];
+	t.true(Object.values(fetched).length > 0 && Object.values(fetched).every(({ fetched, size }) => fetched >= size), JSON.stringify(fetched));
 });
 
 test.serial('a context arrives as it is, and as it has become', async (t) => {

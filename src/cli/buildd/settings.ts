@@ -7,7 +7,9 @@ import { defaultPlatform } from '../../image/index.js';
 import { formatPlatform, parsePlatform } from '../../llb/index.js';
 import type { HostConfigs } from '../../registry/index.js';
 import type { DnsConfig } from '../../runtime/index.js';
+import type { LazyReadOptions } from '../../builder/index.js';
 import { UsageError, type ParsedFlags } from '../build/flag-set.js';
+import { lazyReadOptions } from '../build/lazy.js';
 import { defaultConfigFile } from '../config-file.js';
 import { ignored, refused } from './flags.js';
 
@@ -27,6 +29,7 @@ export interface Settings {
 	readonly hosts: HostConfigs;
 	readonly dns: DnsConfig | undefined;
 	readonly parallelism: number | undefined;
+	readonly lazy: LazyReadOptions;
 	readonly gcPolicies: readonly PrunePolicy[];
 	readonly history: { readonly maxAge: number; readonly maxEntries: number };
 	/** What was asked for and makes no difference. */
@@ -56,6 +59,7 @@ export async function readSettings(flags: ParsedFlags): Promise<Settings> {
 		hosts: config?.hosts ?? {},
 		dns: config?.dns,
 		parallelism: Number(given('oci-max-parallelism', config?.worker.maxParallelism?.toString())) || undefined,
+		lazy: lazyOf(flags),
 		gcPolicies: gcPoliciesOf(flags, config, root),
 		history: { maxAge: config?.history.maxAge ?? defaultHistory.maxAge, maxEntries: config?.history.maxEntries ?? defaultHistory.maxEntries },
 		notes: [
@@ -90,6 +94,14 @@ function refuse(flags: ParsedFlags, config: Config | undefined): void {
 	const wanted = flags.has('allow-insecure-entitlement') ? flags.list('allow-insecure-entitlement').flatMap((list) => list.split(',')) : config?.entitlements ?? [];
 	const unknown = wanted.find((name) => !entitlements.has(name));
 	if (unknown !== undefined) throw new UsageError(`${unknown === 'device' ? 'device entitlements are not supported by obd' : `unknown entitlement ${unknown}`}`);
+}
+
+function lazyOf(flags: ParsedFlags): LazyReadOptions {
+	try {
+		return lazyReadOptions(flags);
+	} catch (error) {
+		throw new UsageError((error as Error).message);
+	}
 }
 
 function compressionOf(name: string): string {

@@ -1,6 +1,7 @@
 // Devices over layers that stay in a registry: what is fetched, and what happens when it cannot be.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import type http from 'node:http';
 import { mkdir, open, readdir, readFile, rm, stat, truncate } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -205,6 +206,68 @@ test('wrong bytes are fetched once more, and are an error when they stay wrong: 
 		proxy.alter = (_, chunk) => chunk;
 		await withLayers(server, lowers, async (device) => t.is(await sha256(device.path), stackSha256, 'nothing wrong stayed in the cache'));
 	});
+});
+
+/** Damages what it is sent of blobs from the first data block on: trailers and indexes stay right. */
+function damaging(request: http.IncomingMessage, chunk: Buffer): Buffer {
+	if (!/^bytes=/.test(request.headers.range ?? '') || chunk.length < 20_000) return chunk;
+	const changed = Buffer.from(chunk);
+	for (let i = 5000; i < changed.length; i += 10_000) changed[i] = (changed[i] ?? 0) ^ 0xff;
+	return changed;
+}
+
+test('mirrors are asked in their order; where one sends damaged content, the registry itself is asked, then the others', async (t) => {
+	const { place, registry, proxy, lowers } = t.context;
+	const mirrors = await Promise.all([startProxy(registry.host), startProxy(registry.host)]);
+	t.teardown(() => Promise.all(mirrors.map((mirror) => mirror.close())));
+	const [first, second] = mirrors as [RegistryProxy, RegistryProxy];
+	const hosts = { [proxy.host]: { mirrors: [first.host, second.host] } };
+	const read = async (): Promise<{ readonly disk: string; readonly errors: DeviceError[] }> => {
+		await rm(path.join(place.root, 'cache'), { recursive: true, force: true });
+		for (const one of [proxy, ...mirrors]) one.passed.length = 0;
+		const server = await startDeviceServer({ ...place, hosts, fetchTimeout: 3000 });
+		const errors: DeviceError[] = [];
+		server.onError((error) => errors.push(error));
+		try {
+			const disk = await withLayers(server, lowers, (device) => sha256(device.path).catch((error: Error) => error.message));
+			return { disk, errors };
+		} finally {
+			await server.close();
+		}
+	};
+
+	const healthy = await read();
+	t.deepEqual(healthy, { disk: stackSha256, errors: [] });
+	t.true(first.passed.length > 0);
+	t.deepEqual([second.passed, proxy.passed], [[], []]);
+
+	first.alter = damaging;
+	const damaged = await read();
+	t.deepEqual(damaged, { disk: stackSha256, errors: [] });
+	t.true(proxy.passed.length > 0, 'the registry itself was asked');
+	t.deepEqual(second.passed, []);
+
+	proxy.intercept = (_, response) => {
+		response.writeHead(404).end();
+		return true;
+	};
+	const helped = await read();
+	t.deepEqual(helped, { disk: stackSha256, errors: [] });
+	t.true(second.passed.length > 0, 'the other mirror was asked');
+
+	second.alter = damaging;
+	const lost = await read();
+	t.not(lost.disk, stackSha256);
+	t.regex(lost.errors[0]?.message ?? '', /sha256:.*the registry sends damaged content: block \d+ does not match its checksum/);
+
+	// Nothing wrong was kept.
+	for (const mirror of mirrors) mirror.alter = (_, chunk) => chunk;
+	const server = await startDeviceServer({ ...place, hosts });
+	try {
+		await withLayers(server, lowers, async (device) => t.is(await sha256(device.path), stackSha256));
+	} finally {
+		await server.close();
+	}
 });
 
 test('damage in the block cache is found, thrown away and fetched again', async (t) => {

@@ -502,3 +502,65 @@ test('the lazy reader keeps trying until its time is up, and then says what was 
 	proxy.fault = () => true;
 	await t.throwsAsync(hasty.readRange(location, request, never), { name: 'RegistryError', message: /failed to do request: GET .*out of time.* \(tried for / });
 });
+
+/** Blob reads that a test holds back, in order of arrival. */
+function holdBack(proxy: FaultProxy): { readonly held: { readonly range: string; readonly isOpen: () => boolean; readonly answer: () => void }[]; arrived: (count: number) => Promise<void> } {
+	const held: { range: string; isOpen: () => boolean; answer: () => void }[] = [];
+	const looks = new Set<() => void>();
+	proxy.fault = (request, response) => {
+		if (!isBlob(request.url)) return false;
+		const { range = '' } = request.headers;
+		const [, first = '0', last = '0'] = /bytes=(\d+)-(\d+)/.exec(range) ?? [];
+		held.push({
+			range,
+			isOpen: () => !response.destroyed,
+			answer: () => { answer(response, 206, { 'content-range': `bytes ${first}-${last}/${layerSize}` }, blobBytes().subarray(Number(first), Number(last) + 1)); },
+		});
+		for (const look of looks) look();
+		return true;
+	};
+	return {
+		held,
+		arrived: (count) => new Promise((resolve) => {
+			const look = (): void => {
+				if (held.length < count) return;
+				looks.delete(look);
+				resolve();
+			};
+			looks.add(look);
+			look();
+		}),
+	};
+}
+
+test('a read that has waited unusually long is asked for a second time, and the first answer counts', async (t) => {
+	const { proxy } = await setUp(t, () => false);
+	const reader = new LazyReader({ timeout: 120_000 });
+	t.teardown(() => { reader.close(); });
+	const { digest, size } = layer.descriptor;
+	const read = (offset: number): Promise<Uint8Array> => reader.readRange({ repository: `${proxy.host}/a`, insecure: false }, { digest, blobSize: size, offset, length: 1000, again: false }, new AbortController().signal);
+	for (const [offset, answered] of [[0, 1], [5000, 0]] as const) {
+		const { held, arrived } = holdBack(proxy);
+		const reading = read(offset);
+		await arrived(2);
+		t.deepEqual(held.map(({ range, isOpen }) => [range, isOpen()]), Array(2).fill([`bytes=${offset}-${offset + 999}`, true]), 'the same bytes, while the first request still waits');
+		held[answered]?.answer();
+		t.true(Buffer.from(await reading).equals(blobBytes().subarray(offset, offset + 1000)));
+		t.is(held.length, 2);
+	}
+});
+
+test('a registry that is slow for everybody gets few second requests, and those only once', async (t) => {
+	const { proxy } = await setUp(t, () => false);
+	const reader = new LazyReader({ timeout: 120_000 });
+	t.teardown(() => { reader.close(); });
+	const { held, arrived } = holdBack(proxy);
+	const { digest, size } = layer.descriptor;
+	const offsets = Array.from({ length: 8 }, (_, i) => i * 2000);
+	const reads = offsets.map((offset) => reader.readRange({ repository: `${proxy.host}/a`, insecure: false }, { digest, blobSize: size, offset, length: 1000, again: false }, new AbortController().signal));
+	await arrived(12);
+	await new Promise((resolve) => { setTimeout(resolve, 1000); });
+	t.is(held.length, 12);
+	for (const one of held) if (one.isOpen()) one.answer();
+	for (const [i, offset] of offsets.entries()) t.true(Buffer.from(await (reads[i] as Promise<Uint8Array>)).equals(blobBytes().subarray(offset, offset + 1000)));
+});

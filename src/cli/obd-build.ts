@@ -16,9 +16,10 @@ import { isLoad } from './build/outputs.js';
 import { prepareRequest, type PreparedRequest } from './build/request.js';
 import { imageId, loadIntoDocker, writeMetadataFile } from './build/results.js';
 import { lazyReadOptions } from './build/lazy.js';
-import { registryHosts } from './config-file.js';
+import { hostSettings } from './config-file.js';
 import { watchSignals, type Interruption } from './build/signals.js';
 import { deviceChoice } from './device-choice.js';
+import { obdVersion } from './version.js';
 
 /** Exit codes, as docker's: 1 failed, 125 wrong usage, 130 and 143 interrupted. */
 const FAILED = 1;
@@ -32,12 +33,20 @@ async function main(argv: readonly string[], stderr: Output): Promise<number> {
 		process.stdout.write(helpText(process.stdout.columns ?? 80));
 		return 0;
 	}
+	if (flags.bool('version')) return printVersion(flags.bool('verbose'));
 	const [context, ...more] = flags.args;
 	if (context === undefined || more.length > 0) {
 		stderr.write(`ERROR: 'obd-build' requires 1 argument\n\n${usageHint}\n`);
 		return FAILED;
 	}
 	return run(flags, context, stderr, watchSignals());
+}
+
+async function printVersion(isVerbose: boolean): Promise<number> {
+	process.stdout.write(`obd-build ${obdVersion}\n`);
+	if (!isVerbose) return 0;
+	const { doctor } = await import('./doctor.js');
+	return (await doctor()) ? 0 : FAILED;
 }
 
 async function run(flags: ParsedFlags, context: string, stderr: Output, interruption: Interruption): Promise<number> {
@@ -78,8 +87,10 @@ interface Watching {
 async function build(flags: ParsedFlags, { request }: PreparedRequest, { progress, stderr, signal }: Watching): Promise<BuildResult> {
 	try {
 		const lazy = { ...lazyReadOptions(flags), explainReads: flags.bool('explain-reads') };
+		const { hosts, device } = await hostSettings(flags.string('config'));
+		const deviceKind = deviceChoice(flags.has('device') ? flags.string('device') : undefined, device);
 		const { Builder } = await import('../builder/index.js');
-		const builder = await Builder.open({ root: flags.string('root'), insecureRegistries: request.insecureRegistries, hosts: await registryHosts(flags.string('config')), lazy, deviceKind: deviceChoice(flags.string('device')) });
+		const builder = await Builder.open({ root: flags.string('root'), insecureRegistries: request.insecureRegistries, hosts, lazy, deviceKind });
 		const close = (): Promise<void> => builder.close(signal.aborted ? interruptedPatienceMs : undefined);
 		const result = await builder.build(request, signal, (status) => { progress.update(status); }).catch(async (error: unknown) => {
 			await close().catch((leftover: Error) => { stderr.write(`WARNING: ${leftover.message}\n`); });

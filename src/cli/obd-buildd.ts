@@ -36,9 +36,9 @@ async function main(argv: readonly string[]): Promise<void> {
 }
 
 async function run(settings: Settings, log: Log): Promise<void> {
-	const { root, hosts, dns, parallelism, lazy } = settings;
+	const { root, hosts, dns, parallelism, lazy, device } = settings;
 	const stopped = stopSignal(log);
-	const builder = await Builder.open({ root, insecureRegistries: [], hosts, lazy, ...(dns && { dns }), ...(parallelism !== undefined && { parallelism }) });
+	const builder = await Builder.open({ root, insecureRegistries: [], hosts, lazy, deviceKind: device, ...(dns && { dns }), ...(parallelism !== undefined && { parallelism }) });
 	try {
 		const lock = await tryLockFile(path.join(root, 'buildd.lock'));
 		if (!lock) throw new Error(`could not lock ${path.join(root, 'buildd.lock')}, another instance running?`);

@@ -3,7 +3,7 @@
 import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { flatten, inspectLayer } from '../native/layers.js';
-import { doctor } from './image/doctor.js';
+import { doctor } from './doctor.js';
 import { registryFlags, storeFlags, withLayers, type RegistryFlags } from './image/options.js';
 import { convert, mount, recordTrace, run } from './image/run.js';
 import { formatBytes, formatLayerReport } from './layer-report.js';

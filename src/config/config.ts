@@ -47,6 +47,8 @@ export interface WorkerConfig {
 	readonly apparmorProfile: string | undefined;
 	/** Steps that run at once; undefined: obd decides. */
 	readonly maxParallelism: number | undefined;
+	/** obd's own key: what --device says elsewhere. */
+	readonly device: string | undefined;
 }
 
 export interface Dns {
@@ -125,6 +127,7 @@ function parseWorker(table: Table): WorkerConfig {
 		cgroupParent: table.string('defaultCgroupParent') || undefined,
 		apparmorProfile: table.string('apparmor-profile') || undefined,
 		maxParallelism: table.number('max-parallelism') || undefined,
+		device: table.string('device') || undefined,
 	};
 }
 

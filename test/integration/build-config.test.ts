@@ -31,6 +31,7 @@ test.serial('a registry is reached through its mirror, lazily too', async (t) =>
 for (const [what, text, error] of [
 	['is not there', undefined, /^ERROR: failed to read \S+\/buildkitd\.toml: no such file$/m],
 	['is no TOML', '[registry\n', /^ERROR: failed to load config from \S+\/buildkitd\.toml: line 1, column \d+: /m],
+	['asks for a device server that nobody knows', '[worker.oci]\ndevice = "nbd"\n', /worker\.oci\.device in the configuration file must be one of auto, ublk, tcmu, fuse, not "nbd"$/m],
 	['says something else', '[registry."r.example"]\nmirrors = "m.example"\n', /registry\."r\.example"\.mirrors must be a list of strings, not "m\.example"$/m],
 ] as const) {
 	test.serial(`a configuration file that ${what}`, async (t) => {

@@ -1,6 +1,6 @@
 // What obd-image doctor prints.
 import test from 'ava';
-import { formatProbes } from '../../src/cli/image/doctor.js';
+import { formatProbes } from '../../src/cli/doctor.js';
 
 test('the first server that works is what auto takes; the others say what they lack', (t) => {
 	const lines = formatProbes([

@@ -39,6 +39,7 @@ proxyNetwork = true
   minFreeSpace = "20GB"
   binary = ""
   max-parallelism = 4
+  device = "tcmu"
   [worker.oci.labels]
     "foo" = "bar"
   [[worker.oci.gcpolicy]]
@@ -71,6 +72,7 @@ proxyNetwork = true
 	t.deepEqual(config.history, { maxAge: 172_800_000, maxEntries: 50 });
 	t.deepEqual(config.worker.labels, { foo: 'bar' });
 	t.is(config.worker.maxParallelism, 4);
+	t.is(config.worker.device, 'tcmu');
 	t.is(config.worker.binary, undefined);
 	t.deepEqual(config.hosts, {
 		'docker.io': {
@@ -115,6 +117,7 @@ for (const [what, text, error] of [
 	['a list where text belongs', 'root = [1]', /root must be a string, not \[1\]/],
 	['a number in a list of strings', '[registry."docker.io"]\nmirrors = ["a", 1]', /registry\."docker\.io"\.mirrors must be a list of strings, not \["a",1\]/],
 	['a space that is none', '[worker.oci]\nmaxUsedSpace = "lots"', /worker\.oci\.maxUsedSpace must be an amount of disk space .*, not "lots"/],
+	['a device that is no text', '[worker.oci]\ndevice = true', /worker\.oci\.device must be a string, not true/],
 	['a negative duration', '[history]\nmaxAge = -1', /history\.maxAge must be a duration .*, not -1/],
 	['a rule that is no table', '[worker.oci]\ngcpolicy = [1]', /worker\.oci\.gcpolicy must be a list of tables/],
 	['what is no TOML', 'root = \n', /line 1, column \d+: Invalid TOML document/],

@@ -46,11 +46,13 @@ export const buildFlags: readonly Flag[] = [
 
 export const obdFlags: readonly Flag[] = [
 	{ name: 'block-cache-size', kind: 'string', type: 'bytes', default: '4g', help: 'Limit of fetched blocks of lazy base images on disk, those in use excepted' },
-	{ name: 'config', kind: 'string', default: defaultConfigFile, help: 'buildkitd.toml with registry mirrors and certificates' },
+	{ name: 'config', kind: 'string', default: defaultConfigFile, help: 'buildkitd.toml with registry mirrors and certificates, and the device' },
 	{ name: 'explain-reads', kind: 'bool', help: 'Say which files the fetched blocks of lazy base images belong to' },
 	{ name: 'fetch-timeout', kind: 'string', type: 'duration', default: '60s', help: 'Time without data from a registry after which a read of a lazy base image fails' },
 	{ name: 'device', kind: 'string', default: 'auto', choices: deviceChoices, help: deviceFlagHelp },
 	{ name: 'insecure-registry', kind: 'list', help: 'Registry that may be spoken to over plain http or without a valid certificate (format: "host[:port]")' },
 	{ name: 'root', kind: 'string', default: defaultRoot, help: 'Directory of layers, cache and state' },
+	{ name: 'verbose', short: 'v', kind: 'bool', help: 'With --version: which device servers this host can use, and what the others lack' },
 	{ name: 'verify', kind: 'bool', help: 'Read lazy base images whole, and compare them with their digests, before building on them' },
+	{ name: 'version', kind: 'bool', help: 'Print the version' },
 ];

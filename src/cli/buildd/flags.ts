@@ -2,6 +2,7 @@
 // not get what it was promised) and `ignored` (a note in the log: it makes no difference here).
 import type { Flag } from '../build/flag-set.js';
 import { defaultConfigFile } from '../config-file.js';
+import { deviceChoices } from '../device-choice.js';
 
 export const daemonFlags: readonly Flag[] = [
 	{ name: 'config', kind: 'string', default: defaultConfigFile, help: 'path to config file' },
@@ -12,6 +13,7 @@ export const daemonFlags: readonly Flag[] = [
 	{ name: 'block-cache-size', kind: 'string', type: 'bytes', default: '4g', help: 'limit of fetched blocks of lazy base images on disk, those in use excepted' },
 	{ name: 'fetch-timeout', kind: 'string', type: 'duration', default: '60s', help: 'time without data from a registry after which a read of a lazy base image fails' },
 	{ name: 'verify', kind: 'bool', help: 'read lazy base images whole, and compare them with their digests, before building on them' },
+	{ name: 'device', kind: 'string', default: 'auto', choices: deviceChoices, help: 'how the kernel reaches the disks, as in obd-build' },
 	{ name: 'addr', kind: 'list', default: 'unix:///run/buildkit/buildkitd.sock', help: 'listening address (socket or tcp)' },
 	{ name: 'log-format', kind: 'string', default: 'text', help: 'log formatter: json or text' },
 	{ name: 'log-level', kind: 'string', default: 'info', help: 'set the log level' },

@@ -3,6 +3,7 @@ import { statfsSync, existsSync } from 'node:fs';
 import path from 'node:path';
 import { defaultGcPolicies, readConfig, type Config, type GcConfig } from '../../config/index.js';
 import type { PrunePolicy } from '../../control/index.js';
+import type { DeviceChoice } from '../../device/index.js';
 import { defaultPlatform } from '../../image/index.js';
 import { formatPlatform, parsePlatform } from '../../llb/index.js';
 import type { HostConfigs } from '../../registry/index.js';
@@ -11,6 +12,7 @@ import type { LazyReadOptions } from '../../builder/index.js';
 import { UsageError, type ParsedFlags } from '../build/flag-set.js';
 import { lazyReadOptions } from '../build/lazy.js';
 import { defaultConfigFile } from '../config-file.js';
+import { deviceChoice } from '../device-choice.js';
 import { ignored, refused } from './flags.js';
 
 export interface Settings {
@@ -30,6 +32,7 @@ export interface Settings {
 	readonly dns: DnsConfig | undefined;
 	readonly parallelism: number | undefined;
 	readonly lazy: LazyReadOptions;
+	readonly device: DeviceChoice;
 	readonly gcPolicies: readonly PrunePolicy[];
 	readonly history: { readonly maxAge: number; readonly maxEntries: number };
 	/** What was asked for and makes no difference. */
@@ -60,6 +63,7 @@ export async function readSettings(flags: ParsedFlags): Promise<Settings> {
 		dns: config?.dns,
 		parallelism: Number(given('oci-max-parallelism', config?.worker.maxParallelism?.toString())) || undefined,
 		lazy: lazyOf(flags),
+		device: deviceChoice(flags.has('device') ? flags.string('device') : undefined, config?.worker.device),
 		gcPolicies: gcPoliciesOf(flags, config, root),
 		history: { maxAge: config?.history.maxAge ?? defaultHistory.maxAge, maxEntries: config?.history.maxEntries ?? defaultHistory.maxEntries },
 		notes: [

@@ -6,7 +6,7 @@ import type { Argv } from 'yargs';
 import { defaultPlatform, parseReference, parsePlatform, type Platform } from '../../image/index.js';
 import type { LayerFile } from '../../native/layers.js';
 import { defaultRoot } from '../../store/index.js';
-import { defaultConfigFile, registryHosts } from '../config-file.js';
+import { defaultConfigFile, hostSettings } from '../config-file.js';
 import type { DeviceChoice } from '../../device/index.js';
 import { deviceChoices, deviceFlagHelp } from '../device-choice.js';
 import { isLayerFile, parseLayer } from '../layer-args.js';
@@ -19,20 +19,20 @@ export interface RegistryFlags {
 
 export interface StoreFlags extends RegistryFlags {
 	readonly root: string;
-	readonly device: DeviceChoice;
+	readonly device: DeviceChoice | undefined;
 }
 
 export function registryFlags<T>(y: Argv<T>): Argv<T & { platform: string | undefined; 'insecure-registry': string[]; config: string }> {
 	return y
 		.option('platform', { type: 'string', requiresArg: true, describe: 'platform to take of an image for several (default: this machine\'s)' })
 		.option('insecure-registry', { type: 'string', array: true, default: [] as string[], requiresArg: true, describe: 'HOST[:PORT] that may speak http or have no valid certificate' })
-		.option('config', { type: 'string', default: defaultConfigFile, requiresArg: true, describe: 'buildkitd.toml with registry mirrors and certificates' });
+		.option('config', { type: 'string', default: defaultConfigFile, requiresArg: true, describe: 'buildkitd.toml with registry mirrors and certificates, and the device' });
 }
 
-export function storeFlags<T>(y: Argv<T>): Argv<T & { platform: string | undefined; 'insecure-registry': string[]; config: string; root: string; device: DeviceChoice }> {
+export function storeFlags<T>(y: Argv<T>): Argv<T & { platform: string | undefined; 'insecure-registry': string[]; config: string; root: string; device: DeviceChoice | undefined }> {
 	return registryFlags(y)
 		.option('root', { type: 'string', default: defaultRoot, requiresArg: true, describe: 'directory of the store' })
-		.option('device', { choices: deviceChoices, default: 'auto' as DeviceChoice, requiresArg: true, describe: lowerFirst(deviceFlagHelp) });
+		.option('device', { choices: deviceChoices, requiresArg: true, describe: `${lowerFirst(deviceFlagHelp)} (default: the configuration file's, else auto)` });
 }
 
 function lowerFirst(text: string): string {
@@ -62,7 +62,7 @@ export async function withLayers<T>(names: readonly string[], flags: RegistryFla
 	const { downloadLayers } = await import('../../builder/index.js');
 	const directory = await mkdtemp(path.join(tmpdir(), 'obd-image-'));
 	try {
-		const files = await downloadLayers(reference, { platform: platformOf(flags), directory, insecureRegistries: flags['insecure-registry'], hosts: await registryHosts(flags.config), signal: interruption() });
+		const files = await downloadLayers(reference, { platform: platformOf(flags), directory, insecureRegistries: flags['insecure-registry'], hosts: (await hostSettings(flags.config)).hosts, signal: interruption() });
 		return await use(files.map(({ digest, file, target }) => ({ name: digest, file: target === undefined ? file : { archive: file, target } })));
 	} finally {
 		await rm(directory, { recursive: true, force: true });

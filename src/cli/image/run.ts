@@ -1,7 +1,8 @@
 // Commands that attach an image: run, mount, convert. They need root, as mounts and containers do.
 import { readFile } from 'node:fs/promises';
 import type { OpenedImage } from '../../builder/index.js';
-import { registryHosts } from '../config-file.js';
+import { hostSettings } from '../config-file.js';
+import { deviceChoice } from '../device-choice.js';
 import { formatBytes } from '../layer-report.js';
 import { interruption, platformOf, type StoreFlags } from './options.js';
 
@@ -17,7 +18,8 @@ async function withImage(reference: string, flags: StoreFlags, use: (attached: A
 	const { Builder, openImage } = await import('../../builder/index.js');
 	const signal = interruption();
 	const started = performance.now();
-	const builder = await Builder.open({ root: flags.root, insecureRegistries: flags['insecure-registry'], deviceKind: flags.device, hosts: await registryHosts(flags.config) });
+	const { hosts, device } = await hostSettings(flags.config);
+	const builder = await Builder.open({ root: flags.root, insecureRegistries: flags['insecure-registry'], deviceKind: deviceChoice(flags.device, device), hosts });
 	try {
 		const image = await openImage(builder, reference, platformOf(flags), signal);
 		await use({ image, builder, signal, seconds: (performance.now() - started) / 1000 });

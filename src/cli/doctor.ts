@@ -1,5 +1,5 @@
-// obd-image doctor: what this host has for running and building images, and what it lacks.
-import { probeDevices, type DeviceKind, type DeviceProbe } from '../../device/index.js';
+// obd-image doctor, obd-build --version -v: what this host has for running and building images, and what it lacks.
+import { probeDevices, type DeviceKind, type DeviceProbe } from '../device/index.js';
 
 const descriptions: Readonly<Record<DeviceKind, string>> = {
 	ublk: '/dev/ublkbN, through io_uring (Linux 6.0, module ublk_drv)',

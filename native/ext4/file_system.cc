@@ -1,11 +1,12 @@
 #include "ext4/file_system.h"
 
-#include <ext2fs/ext2fs.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "error.h"
+
+// Last: it defines min, max and clamp as macros.
+#include <ext2fs/ext2fs.h>
 
 namespace obd::ext4 {
 namespace {

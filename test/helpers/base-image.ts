@@ -30,7 +30,13 @@ function debootstrap(work: string, include: string): string {
 	mkdirSync(work, { recursive: true });
 	console.log(`debootstrap ${codename()} ${root}`);
 	const packages = include === '' ? [] : [`--include=${include}`];
-	execFileSync('debootstrap', ['--variant=minbase', ...packages, codename(), fresh, mirror()], { stdio: ['ignore', 'ignore', 'inherit'] });
+	try {
+		execFileSync('debootstrap', ['--variant=minbase', ...packages, codename(), fresh, mirror()], { stdio: ['ignore', 'pipe', 'inherit'] });
+	} catch (error) {
+		// Its errors are the last lines of its standard output.
+		const said = String((error as { readonly stdout?: unknown }).stdout).trim().split('\n').slice(-5).join('\n');
+		throw new Error(`debootstrap failed:\n${said}\n(more in ${fresh}/debootstrap/debootstrap.log)`, { cause: error });
+	}
 	execFileSync('chroot', [fresh, 'apt-get', 'clean']);
 	writeFileSync(path.join(fresh, 'etc/resolv.conf'), '');
 	renameSync(fresh, root);

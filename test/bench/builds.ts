@@ -1,9 +1,9 @@
 // Whole builds, measured: `npm run bench`. Each scenario runs obd-build as a user does, several times, and a
-// stock buildkitd (buildctl on the PATH, daemon at $BUILDKIT_HOST) beside it where there is one. The peer's CPU
-// and memory are those of its client and its daemon.
+// stock buildkitd (buildctl on the PATH, daemon at $BUILDKIT_HOST) beside it where there is one, and obd-buildd
+// with the same client. CPU and memory of a daemon count with its client's.
 // The base of the big scenarios is Debian minbase with this machine's /usr/lib and /usr/share copied in, up
 // to about 1.3 GB; $OBD_BENCH (default /var/tmp/obd-bench) keeps it between runs.
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { appendFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import path from 'node:path';
@@ -17,6 +17,7 @@ const port = 5055;
 const registry = `127.0.0.1:${port}`;
 const repository = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
 const obdBuild = path.join(repository, 'dist/bundle/bin/obd-build.cjs');
+const obdBuildd = path.join(repository, 'dist/bundle/bin/obd-buildd.js');
 const baseBytes = 1.1e9;
 
 interface Scenario {
@@ -123,20 +124,34 @@ const obd: Builder = {
 	]],
 };
 
-/** The stock buildkitd at $BUILDKIT_HOST, if there is one. It has to take this registry as plain http. */
-function peer(): Builder | undefined {
-	if (!process.env['BUILDKIT_HOST']) return undefined;
-	const daemon = processesCalled('buildkitd')[0];
+/** A daemon and buildctl; it has to take this registry as plain http. */
+function daemon(name: string, address: string, base: string, pid: number | undefined): Builder {
+	const buildctl = ['--addr', address];
 	return {
-		name: 'buildkitd',
-		empty: () => { execFileSync('buildctl', ['prune', '--all'], { stdio: 'ignore' }); },
+		name,
+		empty: () => { execFileSync('buildctl', [...buildctl, 'prune', '--all'], { stdio: 'ignore' }); },
 		command: ({ context: directory, bigBase, push }) => ['buildctl', [
-			'build', '--progress', 'plain', '--frontend', 'dockerfile.v0', '--local', `context=${directory}`, '--local', `dockerfile=${directory}`,
-			...(bigBase ? ['--opt', `build-arg:BASE=${registry}/base:oci`] : []),
-			...(push ? ['--output', `type=image,name=${registry}/peer-${push},push=true`] : []),
+			...buildctl, 'build', '--progress', 'plain', '--frontend', 'dockerfile.v0', '--local', `context=${directory}`, '--local', `dockerfile=${directory}`,
+			...(bigBase ? ['--opt', `build-arg:BASE=${registry}/${base}`] : []),
+			...(push ? ['--output', `type=image,name=${registry}/${name}-${push},push=true`] : []),
 		]],
-		...(daemon === undefined ? {} : { daemon }),
+		...(pid !== undefined && { daemon: pid }),
 	};
+}
+
+/** The stock buildkitd at $BUILDKIT_HOST, if there is one. */
+function stock(): Builder | undefined {
+	const address = process.env['BUILDKIT_HOST'];
+	return address ? daemon('buildkitd', address, 'base:oci', processesCalled('buildkitd')[0]) : undefined;
+}
+
+/** obd-buildd in a process of its own, where there is a buildctl to talk to it. */
+async function ownDaemon(): Promise<{ readonly builder?: Builder; readonly stop: () => void }> {
+	if (spawnSync('buildctl', ['--version']).status !== 0) return { stop: () => undefined };
+	const socket = path.join(work, 'buildd.sock');
+	const child = spawn(process.execPath, [obdBuildd, '--root', path.join(work, 'buildd'), '--addr', `unix://${socket}`], { stdio: 'ignore' });
+	for (let tries = 0; tries < 100 && spawnSync('buildctl', ['--addr', `unix://${socket}`, 'debug', 'workers']).status !== 0; tries++) await sleep(100);
+	return { builder: daemon('obd-buildd', `unix://${socket}`, 'base:obd', child.pid), stop: () => { child.kill(); } };
 }
 
 function changeOneFile(files: string): void {
@@ -167,12 +182,12 @@ function scenarios(): Scenario[] {
 }
 
 function line(columns: readonly string[]): string {
-	const widths = [40, 10, 8, 8, 8, 8];
+	const widths = [50, 10, 8, 8, 8, 18];
 	return columns.map((column, i) => (i < 2 ? column.padEnd(widths[i] ?? 0) : column.padStart(widths[i] ?? 0))).join('  ');
 }
 
-/** Runs a scenario with one builder and prints the medians; returns the wall time. */
-async function run(scenario: Scenario, builder: Builder, of?: number): Promise<number> {
+/** Runs a scenario with one builder and gives the medians. */
+async function run(scenario: Scenario, builder: Builder): Promise<Omit<Measurement, 'exitCode' | 'output'>> {
 	const build = async (): Promise<Measurement> => {
 		const result = await measure(...builder.command(scenario), builder.daemon === undefined ? {} : { daemon: builder.daemon });
 		if (result.exitCode !== 0) throw new Error(`${scenario.name} with ${builder.name} failed:\n${result.output}`);
@@ -185,25 +200,28 @@ async function run(scenario: Scenario, builder: Builder, of?: number): Promise<n
 		results.push(await build());
 	}
 	const middle = (pick: (m: Measurement) => number): number => median(results.map(pick));
-	const wall = middle((m) => m.wallSeconds);
-	console.log(line([
-		builder.name === obd.name ? scenario.name : '', builder.name, wall.toFixed(2), middle((m) => m.cpuSeconds).toFixed(2), middle((m) => m.peakRssMiB).toFixed(0),
-		of === undefined ? scenario.goal : `${(of / wall).toFixed(2)}x`,
-	]));
-	return wall;
+	return { wallSeconds: middle((m) => m.wallSeconds), cpuSeconds: middle((m) => m.cpuSeconds), peakRssMiB: middle((m) => m.peakRssMiB) };
 }
 
 mkdirSync(work, { recursive: true });
 const stopRegistry = await startRegistry();
+const own = await ownDaemon();
 try {
 	makeBase();
-	const other = peer();
+	// The stock one first: the others are compared with it.
+	const builders = [stock(), obd, own.builder].filter((builder) => builder !== undefined);
 	const filter = new RegExp(process.argv[2] ?? '');
-	console.log(line([`median of ${rounds}`, 'builder', 'wall s', 'CPU s', 'RSS MiB', other ? 'goal, then obd/peer' : 'goal']));
+	console.log(line([`median of ${rounds}`, 'builder', 'wall s', 'CPU s', 'RSS MiB', 'of buildkitd\'s wall']));
 	for (const scenario of scenarios().filter(({ name }) => filter.test(name))) {
-		const wall = await run(scenario, obd);
-		if (other) await run(scenario, other, wall);
+		let stockWall: number | undefined;
+		for (const builder of builders) {
+			const { wallSeconds, cpuSeconds, peakRssMiB } = await run(scenario, builder);
+			if (builder.name === 'buildkitd') stockWall = wallSeconds;
+			const ratio = stockWall === undefined || builder.name === 'buildkitd' ? '' : `${(wallSeconds / stockWall).toFixed(2)}x`;
+			console.log(line([builder === builders[0] ? `${scenario.name} (goal ${scenario.goal} s)` : '', builder.name, wallSeconds.toFixed(2), cpuSeconds.toFixed(2), peakRssMiB.toFixed(0), ratio]));
+		}
 	}
 } finally {
+	own.stop();
 	stopRegistry();
 }

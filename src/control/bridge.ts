@@ -3,6 +3,9 @@ import { LLBBridgeDefinition } from '../gateway/index.js';
 import { Code, RpcError, type Handlers, type ServerCall } from '../grpc/index.js';
 import type { RunningBuild, RunningBuilds } from './running-build.js';
 
+/** Milliseconds a call may come before its build. */
+const patience = 3000;
+
 const buildIdHeader = 'buildkit-controlapi-buildid';
 
 type AnyHandler = (request: unknown, call: ServerCall, send: unknown) => unknown;
@@ -12,8 +15,8 @@ export function bridgeHandlers(builds: RunningBuilds): Handlers<typeof LLBBridge
 	const buildOf = async ({ metadata, signal }: ServerCall): Promise<RunningBuild> => {
 		const ref = metadata.get(buildIdHeader);
 		if (ref === undefined) throw new RpcError(Code.INVALID_ARGUMENT, 'no buildid found in context');
-		const running = await builds.wait(ref, signal);
-		if (!running) throw new RpcError(Code.CANCELED, `no such job ${ref}`);
+		const running = await builds.wait(ref, signal, patience);
+		if (!running) throw new RpcError(Code.NOT_FOUND, `no such job ${ref}`);
 		return running;
 	};
 	const names = Object.keys(LLBBridgeDefinition.methods) as (keyof typeof LLBBridgeDefinition.methods)[];

@@ -26,7 +26,7 @@ export class StatusLogs {
 	}
 
 	async wait(ref: string, signal: AbortSignal): Promise<ProgressLog> {
-		const log = await this.#logs.wait(ref, AbortSignal.any([signal, AbortSignal.timeout(patience)]));
+		const log = await this.#logs.wait(ref, signal, patience);
 		if (!log) throw new RpcError(Code.NOT_FOUND, `no such job ${ref}`);
 		return log;
 	}

@@ -88,10 +88,16 @@ export class ClientCall<Request, Response> implements AsyncIterable<Response> {
 		});
 		stream.once('trailers', (_headers: IncomingHttpHeaders, _flags: number, ...[raw]: [string[]?]) => { this.#trailers = new Metadata(raw ?? []); });
 		stream.on('error', () => undefined); // seen as the end of the stream
-		stream.once('close', () => {
+		const settle = (): void => {
 			this.#cleanUp();
 			this.#responses.finish(this.#outcome(connectionFailure()));
+		};
+		// The last of the answer ends the call: a stream with something left to send, that nobody takes any more, would never close.
+		stream.once('end', () => {
+			settle();
+			stream.destroy();
 		});
+		stream.once('close', settle);
 		const abort = (): void => { this.#fail(new RpcError(Code.CANCELED, 'context canceled')); };
 		const timer = timeout === undefined ? undefined : setTimeout(() => { this.#fail(new RpcError(Code.DEADLINE_EXCEEDED, 'context deadline exceeded')); }, timeout);
 		signal?.addEventListener('abort', abort, { once: true });

@@ -21,20 +21,23 @@ export class Registry<T> {
 		return this.#values.values();
 	}
 
-	/** The value of a key as soon as there is one; undefined when `signal` aborts first. */
-	wait(key: string, signal: AbortSignal): Promise<T | undefined> {
+	/** The value of a key as soon as there is one; undefined when `signal` aborts first, or after `patience` milliseconds. */
+	wait(key: string, signal: AbortSignal, patience?: number): Promise<T | undefined> {
 		const known = this.#values.get(key);
 		if (known !== undefined || signal.aborted) return Promise.resolve(known);
 		return new Promise((resolve) => {
 			const waiting = this.#waiting.get(key) ?? new Set();
 			this.#waiting.set(key, waiting);
 			const settle = (value: T | undefined): void => {
+				clearTimeout(timer);
 				signal.removeEventListener('abort', stop);
 				waiting.delete(settle);
 				if (waiting.size === 0 && this.#waiting.get(key) === waiting) this.#waiting.delete(key);
 				resolve(value);
 			};
 			const stop = (): void => { settle(undefined); };
+			// A timer of its own: nothing holds a timeout's signal that is only a part of another, and once collected it never aborts.
+			const timer = patience === undefined ? undefined : setTimeout(stop, patience);
 			signal.addEventListener('abort', stop, { once: true });
 			waiting.add(settle);
 		});

@@ -1,7 +1,7 @@
 // gRPC's server: over sockets it listens on, or over any duplex stream.
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
-import http2, { constants, performServerHandshake, type Http2Server, type Http2SecureServer, type IncomingHttpHeaders, type SecureServerOptions, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
+import http2, { performServerHandshake, type Http2Server, type Http2SecureServer, type IncomingHttpHeaders, type SecureServerOptions, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { MessageReader, onlyMessage, writeMessage } from './framing.js';
@@ -189,7 +189,8 @@ class Call implements ServerCall {
 		clearTimeout(this.#deadline);
 		const { stream } = this;
 		if (stream.destroyed || stream.closed) return;
-		// What the client still sends is of no interest.
+		// What the client still sends is of no interest. No reset says so: it would overtake the answer where the
+		// connection is busy, and clients end the call by themselves when they have that.
 		void this.#requests.return();
 		if (!this.#responded && error) {
 			stream.respond({ ...responseHeaders, ...statusTrailers(error) }, { endStream: true });
@@ -199,7 +200,6 @@ class Call implements ServerCall {
 			if (response !== undefined && this.method) void writeMessage(stream, this.method.responseType, response).catch(() => undefined);
 			stream.end();
 		}
-		if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
 	}
 
 	#respond(): void {

@@ -57,7 +57,7 @@ export class SessionManager {
 	/** The session of that id; waits a moment for it to come. `prefix:id` means the same as `id`. */
 	async get(id: string, signal: AbortSignal): Promise<Caller> {
 		const name = id.slice(id.indexOf(':') + 1) || id;
-		const caller = await this.#callers.wait(name, AbortSignal.any([signal, AbortSignal.timeout(sessionPatience)]));
+		const caller = await this.#callers.wait(name, signal, sessionPatience);
 		if (!caller) throw new Error(`no active session for ${name}: ${signal.aborted ? 'context canceled' : 'context deadline exceeded'}`);
 		return caller;
 	}

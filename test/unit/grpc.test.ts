@@ -1,13 +1,16 @@
 // gRPC between this client and this server, over a pair of streams and over a socket.
 import { once } from 'node:events';
+import http2 from 'node:http2';
 import net from 'node:net';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Duplex } from 'node:stream';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
-import { Code, HealthCheckRequest, HealthDefinition, RpcClient, RpcError, RpcServer, type Handlers } from '../../src/grpc/index.js';
+import { Code, HealthCheckRequest, HealthDefinition, Registry, RpcClient, RpcError, RpcServer, type Handlers } from '../../src/grpc/index.js';
 import { ContentDefinition, ReadContentRequest, WriteContentRequest, WriteContentResponse } from '../../src/session/gen/content.js';
 
 const health = HealthDefinition.fullName;
@@ -21,6 +24,13 @@ function pipe(): [Duplex, Duplex] {
 			peer().push(chunk);
 			setImmediate(done);
 		},
+		writev(chunks, done) {
+			// What was sent at once arrives at once.
+			setImmediate(() => {
+				peer().push(Buffer.concat(chunks.map(({ chunk }) => chunk as Buffer)));
+				done();
+			});
+		},
 		final(done) {
 			peer().push(null);
 			done();
@@ -29,6 +39,14 @@ function pipe(): [Duplex, Duplex] {
 	const a: Duplex = make(() => b);
 	const b: Duplex = make(() => a);
 	return [a, b];
+}
+
+/** Waits until a count that goes up does so no more. */
+async function settled(count: () => number): Promise<void> {
+	for (let before = -1; before !== count() || before === 0;) {
+		before = count();
+		await sleep(50);
+	}
 }
 
 function connect(t: ExecutionContext, handlers: { health?: Handlers<typeof HealthDefinition>; content?: Handlers<typeof ContentDefinition> }): RpcClient {
@@ -156,6 +174,67 @@ test('a call that fails early does not wait for what the client still sends', as
 	await t.throwsAsync(pour);
 });
 
+/** A frame of HTTP/2. */
+function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
+	const header = Buffer.alloc(9);
+	header.writeUIntBE(payload.length, 0, 3);
+	header[3] = type;
+	header[4] = flags;
+	header.writeUInt32BE(stream, 5);
+	return Buffer.concat([header, payload]);
+}
+
+function field(name: string, value: string): Buffer {
+	return Buffer.concat([Buffer.from([0, name.length]), Buffer.from(name), Buffer.from([value.length]), Buffer.from(value)]);
+}
+
+test('a call that is answered while the client has more to send than anybody takes has ended', async (t) => {
+	const [near, far] = pipe();
+	const client = new RpcClient(near);
+	t.teardown(() => { client.close(); });
+	far.write(frame(0x4, 0, 0, Buffer.alloc(0))); // settings, all defaults: a window of 64 KiB
+	let received = 0;
+	const isStuck = new Promise<void>((resolve) => {
+		far.on('data', (chunk: Buffer) => {
+			received += chunk.length;
+			if (received > 65_535) resolve();
+		});
+	});
+	const call = client.call(content, ContentDefinition.methods.write, {});
+	const pour = (async () => { for (;;) await call.send(WriteContentRequest.create({ data: Buffer.alloc(50_000) })); })();
+	pour.catch(() => undefined);
+	await isStuck;
+	// The answer and the end of the stream arrive at once, as gRPC for Go sends them.
+	const answer = Buffer.concat([Buffer.from([0x88]), field('content-type', 'application/grpc'), field('grpc-status', '6'), field('grpc-message', 'it is there')]);
+	far.write(Buffer.concat([frame(0x1, 0x5, 1, answer), frame(0x3, 0, 1, Buffer.alloc(4))]));
+	const error = await t.throwsAsync(call.only(), { instanceOf: RpcError, message: 'it is there' });
+	t.is(error?.code, Code.ALREADY_EXISTS);
+	await t.throwsAsync(pour);
+});
+
+test('a client that gives up what it does not read, without calling it an error, aborts the handler', async (t) => {
+	let blocked = 0;
+	let ended: () => void;
+	const isOver = new Promise<void>((resolve) => { ended = resolve; });
+	const [near, far] = pipe();
+	void new RpcServer().add(ContentDefinition, { write: async (_requests, { signal }, send) => {
+		signal.addEventListener('abort', () => { ended(); });
+		for (;;) {
+			blocked++;
+			await send(WriteContentResponse.create({ offset: 1 }));
+		}
+	} }).serve(far);
+	const client = http2.connect('http://localhost', { createConnection: () => near });
+	t.teardown(() => { client.destroy(); });
+	const stream = client.request({ ':method': 'POST', ':path': `/${content}/Write`, 'content-type': 'application/grpc' }, { endStream: false });
+	stream.on('error', () => undefined);
+	stream.write(Buffer.from([0, 0, 0, 0, 0]));
+	await settled(() => blocked);
+	stream.close(http2.constants.NGHTTP2_NO_ERROR);
+	await isOver;
+	t.pass();
+});
+
 test('rubbish on one connection is answered or ended; the others go on', async (t) => {
 	const directory = await mkdtemp(path.join(tmpdir(), 'obd-grpc-'));
 	const server = new RpcServer().add(HealthDefinition, { check: () => ({ status: 1 }) });
@@ -179,4 +258,17 @@ test('rubbish on one connection is answered or ended; the others go on', async (
 	t.is(tooLarge?.code, Code.RESOURCE_EXHAUSTED);
 	t.is((await client.unary(health, HealthDefinition.methods.check, HealthCheckRequest.create())).status, 1);
 	client.close();
+});
+
+test('who waits for what never comes is told so in time, whatever was collected meanwhile', async (t) => {
+	setFlagsFromString('--expose-gc');
+	const collect = runInNewContext('gc') as () => void;
+	const registry = new Registry<number>();
+	const waiting = registry.wait('never', new AbortController().signal, 100);
+	const collecting = setInterval(collect, 10);
+	t.is(await waiting, undefined);
+	clearInterval(collecting);
+	const late = registry.wait('late', new AbortController().signal, 10_000);
+	registry.add('late', 1);
+	t.is(await late, 1);
 });

@@ -113,7 +113,8 @@ class Graph {
 		for (let progress = true; progress;) {
 			const before = doomed.length;
 			queue = queue.filter((node) => {
-				if (this.bytes <= keepBytes || this.isNeeded(node.ref)) return true;
+				// A record may take no bytes at all.
+				if ((keepBytes > 0 && this.bytes <= keepBytes) || this.isNeeded(node.ref)) return true;
 				this.#remove(node);
 				doomed.push(node);
 				return false;

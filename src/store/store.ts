@@ -12,8 +12,6 @@ import { Records, type Entry } from './records.js';
 /** What this code reads and writes. It goes up when an older obd could not use the store any more. */
 const format = 1;
 
-export const defaultRoot = '/var/lib/obd';
-
 /** Record tables carry their kind in the name: the collector finds all of them, whoever made them. */
 const recordPrefix = 'records.';
 
@@ -30,7 +28,7 @@ export class Store {
 	}
 
 	/** Opens or makes the store. Throws `StoreError`, which says what to do. */
-	static open(root: string = defaultRoot): Store {
+	static open(root: string): Store {
 		prepareRoot(root);
 		return new Store(root, new Database(path.join(root, 'metadata.lmdb')));
 	}

@@ -1,9 +1,8 @@
 // The flags of obd-build: those of `docker buildx build`, with its words and defaults, then obd's own.
 import { defaultConfigFile } from '../config-file.js';
+import { defaultRoot } from '../default-root.js';
 import { deviceChoices, deviceFlagHelp } from '../device-choice.js';
 import type { Flag } from './flag-set.js';
-
-export const defaultRoot = '/var/lib/obd';
 
 export const buildFlags: readonly Flag[] = [
 	{ name: 'add-host', kind: 'csv', type: 'strings', help: 'Add a custom host-to-IP mapping (format: "host:ip")' },

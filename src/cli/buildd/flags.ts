@@ -3,12 +3,13 @@
 import type { Flag } from '../build/flag-set.js';
 import { defaultConfigFile } from '../config-file.js';
 import { deviceChoices } from '../device-choice.js';
+import { defaultRoot } from '../default-root.js';
 
 export const daemonFlags: readonly Flag[] = [
 	{ name: 'config', kind: 'string', default: defaultConfigFile, help: 'path to config file' },
 	{ name: 'debug', kind: 'bool', help: 'enable debug output in logs' },
 	{ name: 'trace', kind: 'bool', help: 'enable trace output in logs', hidden: true },
-	{ name: 'root', kind: 'string', default: '/var/lib/obd', help: 'path to state directory' },
+	{ name: 'root', kind: 'string', default: defaultRoot, help: 'path to state directory' },
 	{ name: 'compression', kind: 'string', default: 'overlaybd', help: 'compression of image layers where a client asks for none: overlaybd, gzip, zstd or uncompressed' },
 	{ name: 'block-cache-size', kind: 'string', type: 'bytes', default: '4g', help: 'limit of fetched blocks of lazy base images on disk, those in use excepted' },
 	{ name: 'fetch-timeout', kind: 'string', type: 'duration', default: '60s', help: 'time without data from a registry after which a read of a lazy base image fails' },

@@ -1,0 +1,2 @@
+/** --root: where layers, cache and state are. */
+export const defaultRoot = '/var/lib/obd';

@@ -1,9 +1,10 @@
 // SOURCE_DATE_EPOCH: a number of seconds, or the name of something whose time it is to be.
-import type { Platform, State } from '../../src/llb/index.js';
-import { checkDigest, http } from '../../src/llb/index.js';
+import type { Platform, SourceOp, State } from '../../src/llb/index.js';
+import { attr, checkDigest, http, marshal, source } from '../../src/llb/index.js';
 import { at } from '../errors.js';
 import type { AddCommand, Stage } from '../instructions/types.js';
 import type { Lex } from '../shell/lex.js';
+import { archiveTime } from '../ui/archive-time.js';
 import type { Ui } from '../ui/context.js';
 import { singleSource } from '../ui/context.js';
 import { gitState } from '../ui/git-ref.js';
@@ -28,11 +29,20 @@ export async function resolveEpoch(value: string, context: EpochContext): Promis
 	if (value === '') return undefined;
 	if (/^[+-]?\d+$/.test(value)) return Number(value);
 	const { state, logName } = await findSource(value, context);
-	const source = singleSource(state);
-	if (!source) return undefined;
-	const meta = await context.ui.client.resolveSourceMeta?.(source, { logName });
+	const origin = singleSource(state);
+	if (!origin) return undefined;
+	const meta = await context.ui.client.resolveSourceMeta?.(origin, { logName });
 	if (meta?.gitCommit) return commitTime(meta.gitCommit);
-	return meta?.httpLastModified && Math.floor(meta.httpLastModified.getTime() / 1000);
+	if (meta?.httpLastModified) return Math.floor(meta.httpLastModified.getTime() / 1000);
+	return timeOfDownload(origin, context.ui);
+}
+
+/** Where the server does not say when the file was made, its own files may. */
+async function timeOfDownload({ identifier, attrs }: SourceOp, { client }: Ui): Promise<number | undefined> {
+	const filename = attrs.get(attr.httpFilename);
+	if (!isHttpSource(identifier) || filename === undefined) return undefined;
+	const ref = await client.solve(marshal(source(identifier, attrs, ['source.http'])));
+	return ref && archiveTime(await ref.readFile(filename));
 }
 
 async function findSource(value: string, context: EpochContext): Promise<{ state: State; logName: string }> {

@@ -1,10 +1,10 @@
 // Starts the device server process and speaks for it: devices and layers as objects, errors as errors. When
 // the server dies, a new one takes its devices over where the kernel lets it, and calls without an answer
 // are made again.
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import type { DeviceKind } from '../native/device.js';
 import type { HostConfigs } from '../registry/index.js';
-import { releaseDevices } from './leftovers.js';
+import { layersDirectory, releaseDevices } from './leftovers.js';
 import { chooseDevice, type DeviceChoice } from './probe.js';
 import type { EventName, Message, Method, ServerConfig, ServerMethods } from './protocol.js';
 import { ServedState } from './served-state.js';
@@ -267,7 +267,7 @@ class Client implements DeviceServer {
 		this.#failure = new DeviceServerError(reason);
 		const pending = [...this.#pending.values(), this.#becomeReady];
 		this.#pending.clear();
-		await releaseDevices(this.#config.directory).catch((error: unknown) => {
+		await releaseDevices(this.#config.directory).then(() => rm(layersDirectory(this.#config.directory), { recursive: true, force: true })).catch((error: unknown) => {
 			this.#failure = new DeviceServerError(`${reason}; what it left could not be released`, { cause: error });
 		});
 		for (const { reject } of pending) reject(this.#failure);

@@ -41,7 +41,7 @@ export class LiveMount {
 	readonly #stopListening: () => void;
 
 	private constructor(
-		server: DeviceServer,
+		readonly server: DeviceServer,
 		private readonly device: Device,
 		readonly root: string,
 		readonly writable: boolean,
@@ -82,9 +82,9 @@ export class LiveMount {
 		return this.remoteLayers.length > 0;
 	}
 
-	/** A read or write of the disk that failed: what was seen of its files since may be wrong. */
+	/** A read or write of the disk that failed, so that what was seen of its files since may be wrong; or the end of its device server. */
 	get fault(): Error | undefined {
-		return this.#fault && new Error(`${this.#fault.path}: ${this.#fault.operation} failed: ${this.#fault.message}`);
+		return this.#fault ? new Error(`${this.#fault.path}: ${this.#fault.operation} failed: ${this.#fault.message}`) : this.server.failure;
 	}
 
 	/** Calls `listener` when the disk fails, or has failed, until the returned function is called. */

@@ -70,6 +70,7 @@ export class SnapshotManager {
 	readonly #frozen = new Set<FrozenLayer>();
 	readonly #remoteLayers = new Map<string, number>();
 	#mountCount = 0;
+	#frozenCount = 0;
 	#closed = false;
 
 	constructor(private readonly options: SnapshotOptions) {}
@@ -152,7 +153,7 @@ export class SnapshotManager {
 		const frozen = [...this.#frozen];
 		await Promise.all([...this.#mounts].filter((mount) => mount.idle).map(async (mount) => {
 			const sealed = await sealedLayers(mount.snapshot).catch(() => undefined); // who wanted the blob knows
-			if (sealed && mount.idle) mount.standAt(this.snapshot(sealed));
+			if (sealed && mount.idle && mount.fault === undefined) mount.standAt(this.snapshot(sealed));
 			else if (mount.idle) await this.#discard(mount);
 		}));
 		for (const layer of frozen) this.#frozen.delete(layer);
@@ -215,7 +216,14 @@ export class SnapshotManager {
 		const parentUuid = parent.layers.at(-1)?.uuid;
 		const sealed = this.#commitBlob(frozen, uuid, parentUuid);
 		sealed.catch(() => undefined); // whoever needs the blob sees the error
-		const layer: Layer = { id: `frozen:${frozen.id}`, uuid, sealed, lower: () => Promise.resolve({ kind: 'frozen', id: frozen.id }) };
+		const { server } = mount;
+		const layer: Layer = {
+			id: `frozen:${this.#frozenCount++}`,
+			uuid,
+			sealed,
+			// Only the server that froze it has it; a later one finds the blob.
+			lower: async () => (server.failure ? this.layer(await sealed).lower() : { kind: 'frozen', id: frozen.id }),
+		};
 		mount.standAt(snapshotOf([...parent.layers, layer]));
 		await this.#trim();
 		return mount.snapshot;
@@ -234,10 +242,12 @@ export class SnapshotManager {
 		await mount.close();
 	}
 
-	/** Detaches idle mounts beyond the limit. */
+	/** Detaches idle mounts beyond the limit, and those that nobody will take any more. */
 	async #trim(): Promise<void> {
 		const idle = [...this.#mounts].filter((mount) => mount.idle).sort((a, b) => a.lastUsed - b.lastUsed);
-		await Promise.all(idle.slice(0, Math.max(0, idle.length - maxIdleMounts)).map((mount) => this.#discard(mount)));
+		const usable = idle.filter((mount) => mount.fault === undefined);
+		const excess = new Set(usable.slice(0, Math.max(0, usable.length - maxIdleMounts)));
+		await Promise.all(idle.filter((mount) => mount.fault !== undefined || excess.has(mount)).map((mount) => this.#discard(mount)));
 	}
 
 	async #emptyView(): Promise<ReadMount> {

@@ -74,10 +74,17 @@ function platformsOf({ result, metadata }: FrontendOutput): PlatformEntry[] {
 	if (!listed) {
 		if (ids && ids.length > 1) throw new Error(`unable to export multiple refs, missing platforms mapping`);
 		const config = metadata.get(metadataKey.config);
-		return [{ id: ids?.[0] ?? '', platform: config ? platformOfConfig(parseImageConfig(config)) : defaultPlatform() }];
+		return [{ id: ids?.[0] ?? '', platform: config ? platformOfConfig(config) : defaultPlatform() }];
 	}
-	const parsed = JSON.parse(Buffer.from(listed).toString()) as { readonly Platforms?: readonly { readonly ID: string; readonly Platform: Record<string, unknown> }[] };
-	const entries = (parsed.Platforms ?? []).map(({ ID, Platform: platform }) => ({ id: ID, platform: platformOfJson(platform) }));
+	const parsed = JSON.parse(Buffer.from(listed).toString() || '{}') as { readonly Platforms?: readonly { readonly ID: string; readonly Platform: Record<string, unknown> }[] } | null;
+	const platforms = parsed?.Platforms ?? [];
+	if (platforms.length === 0) throw new Error('invalid empty platforms index for exporter');
+	for (const { ID, Platform: platform } of platforms) {
+		if (!ID) throw new Error('invalid empty platform key for exporter');
+		if (!platform['os'] || !platform['architecture']) throw new Error(`invalid platform value ${JSON.stringify(platform)} for exporter`);
+	}
+	// A client may ask for one twice.
+	const entries = [...new Map(platforms.map(({ ID, Platform: platform }) => [ID, { id: ID, platform: platformOfJson(platform) }])).values()];
 	if (ids) {
 		if (entries.length !== ids.length) throw new Error(`number of platforms does not match references ${entries.length} ${ids.length}`);
 		for (const { id } of entries) if (!ids.includes(id)) throw new Error(`failed to find ref for ID ${id}`);
@@ -87,7 +94,11 @@ function platformsOf({ result, metadata }: FrontendOutput): PlatformEntry[] {
 	return entries;
 }
 
-function platformOfConfig({ os, architecture, variant }: ImageConfig): Platform {
+function platformOfConfig(bytes: Uint8Array): Platform {
+	const json = JSON.parse(Buffer.from(bytes).toString()) as { readonly os?: unknown; readonly architecture?: unknown } | null;
+	if (json === null) throw new Error('invalid null image config for export');
+	if (!json.os !== !json.architecture) throw new Error('invalid image config: os and architecture must be specified together');
+	const { os, architecture, variant } = parseImageConfig(bytes);
 	return { os, architecture, ...(variant && { variant }) };
 }
 

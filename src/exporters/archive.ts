@@ -65,6 +65,7 @@ async function* chunksOf({ open }: LayoutFile): AsyncGenerator<Uint8Array> {
 }
 
 async function fill(archive: Pack, files: readonly LayoutFile[]): Promise<void> {
+	for (const name of ['blobs/', 'blobs/sha256/']) archive.entry({ name, type: 'directory', mode: 0o755, mtime: new Date(0) });
 	for (const { name, size, open } of files) {
 		const content = await open();
 		const header = { name, size, mode: 0o644, mtime: new Date(0) };

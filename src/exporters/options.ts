@@ -52,7 +52,6 @@ export function imageOptions(type: 'image' | 'oci' | 'docker', attributes: Attri
 	if (level !== undefined && !/^[+-]?\d+$/.test(level)) throw new Error(`non-integer value ${level} specified for compression-level`);
 	const ociMediaTypes = strictFlag(attributes, 'oci-mediatypes', true);
 	const ociArtifact = strictFlag(attributes, 'oci-artifact', ociMediaTypes);
-	if (!ociMediaTypes && compression === 'zstd') throw new Error('exporter option "compression=zstd" conflicts with "oci-mediatypes=false"');
 	if (!ociMediaTypes && ociArtifact) throw new Error('exporter option "oci-artifact=true" conflicts with "oci-mediatypes=false"');
 	const isImage = type === 'image';
 	return {

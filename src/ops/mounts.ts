@@ -134,6 +134,8 @@ export class PreparedMounts {
 			return bind(writable.root);
 		}
 		if (result?.kind === 'directory') return bind(await this.#materialize(result.tree));
+		// A new disk would show its lost+found.
+		if (mount.readonly && !result) return bind(await this.#newDirectory());
 		if (!mount.readonly || !result) return bind((await this.#otherWritable(result?.snapshot ?? scratch)).root);
 		const view = await this.worker.snapshots.view(result.snapshot, this.context.signal);
 		this.#release.push(view.release);
@@ -162,9 +164,14 @@ export class PreparedMounts {
 
 	/** A client's directory as the container may see it: owned by root, filtered, and ours to throw away. */
 	async #materialize(tree: FileTree): Promise<string> {
+		const dir = await this.#newDirectory();
+		await this.#copyTree(tree, dir);
+		return dir;
+	}
+
+	async #newDirectory(): Promise<string> {
 		const dir = await mkdtemp(path.join(this.worker.temporaryDir, 'bind-'));
 		this.#release.push(() => rm(dir, { recursive: true, force: true }));
-		await this.#copyTree(tree, dir);
 		return dir;
 	}
 

@@ -61,7 +61,6 @@ test.serial('several platforms become an index; annotations go where they are me
 	t.regex(await single('annotation-nowhere.x=y'), /unrecognized annotation type nowhere/);
 	t.regex(await single('annotation[linux/s390x].x=y'), /invalid annotation: no platform linux\/s390x found in source/);
 	t.regex(await single('oci-mediatypes=false,annotation-manifest-descriptor.x=y'), /cannot export annotations with "oci-mediatypes=false"/);
-	t.regex(await single('oci-mediatypes=false,compression=zstd'), /exporter option "compression=zstd" conflicts with "oci-mediatypes=false"/);
 	t.regex(await single('push-by-digest=maybe'), /non-bool value specified for push-by-digest/);
 	await nothingLeft(t, store);
 });

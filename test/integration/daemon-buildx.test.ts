@@ -158,6 +158,19 @@ COPY --from=b /seen /other /
 	t.regex(missing.stderr, /secret none: not found/);
 });
 
+test.serial('a context is read from standard input, as a tar and as a Dockerfile', async (t) => {
+	const { base, store } = t.context;
+	const context = await makeContext(store, { Dockerfile: 'FROM scratch\nCOPY dir /\n', 'dir/sub/file': 'from a tar' });
+	const tar = execFileSync('tar', ['-C', context, '-cz', '.']);
+	const out = path.join(store.directory, 'stdin-out');
+	await build(t.context, ['--output', `type=local,dest=${out}`, '-'], { stdin: tar });
+	t.is(await readFile(path.join(out, 'sub/file'), 'utf8'), 'from a tar');
+	const { stderr } = await build(t.context, ['-'], { stdin: Buffer.from(`FROM ${base}\nRUN echo from standard input\n`) });
+	t.regex(stderr, /^#\d+ [0-9.]+ from standard input$/m);
+	const cut = await t.context.daemon.buildx(['build', '--progress', 'plain', '-'], { stdin: tar.subarray(0, 100) });
+	t.not(cut.code, 0);
+});
+
 test.serial('errors show the place and what went wrong', async (t) => {
 	const { base, store } = t.context;
 	const context = await makeContext(store, { Dockerfile: `FROM ${base}\nRUN echo to stdout; exit 7\n` });

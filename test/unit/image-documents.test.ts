@@ -153,6 +153,7 @@ test('layer media types: what they mean, and their other name', (t) => {
 	t.is(layerCompression(mediaTypes.ociConfig), undefined);
 	t.is(layerType('uncompressed', false), mediaTypes.dockerLayer);
 	t.is(layerType('zstd', true), mediaTypes.ociLayerZstd);
+	t.is(layerType('zstd', false), mediaTypes.dockerLayerZstd);
 	t.is(convertLayerType(mediaTypes.ociLayerGzip, false), mediaTypes.dockerLayerGzip);
 	t.is(convertLayerType('application/x', true), 'application/x');
 });

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { FrontendError, type FrontendClient, type ImageMeta, type Warning } from '../../frontend/index.js';
 import { cacheExport, cacheExportName, cacheImport, encodeConfig, exportCache, type CacheEntry, type CacheExport, type CacheRequest } from '../cache/index.js';
 import { exportName, validateExport, type BuildOutput, type EarlyPush, type ExportRequest } from '../exporters/index.js';
-import { BuildReference, type FrontendOutput, type GatewayHost, type WorkerRecord } from '../gateway/index.js';
+import { BuildReference, type AskedRequest, type FrontendOutput, type GatewayHost, type WorkerRecord } from '../gateway/index.js';
 import { platformToPb, type Definition, type SourceOp } from '../llb/index.js';
 import { asOpResult, dropIgnoredCacheMounts, type PersistedSnapshot, type Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
@@ -16,7 +16,10 @@ import { solverGraph, type SolverGraph } from './graph.js';
 import { describeFetches, fetchMetadata, fetchReport } from './fetch-report.js';
 import { ForeignCache, cacheEntries } from './foreign-cache.js';
 import { definitionsOf, solveOutput } from './output.js';
-import { provenanceMetadata, provenanceOptions, withProvenance, type FrontendRequest, type ImageMaterial, type ProvenanceOptions } from './provenance/index.js';
+import {
+	defaultProvenance, predicateRecords, provenanceMetadata, provenanceOptions, withProvenance,
+	type FrontendRequest, type ImageMaterial, type PredicateRecord, type ProvenanceInput, type ProvenanceOptions, type StepLayers,
+} from './provenance/index.js';
 
 export interface BuildOptions {
 	readonly session: BuildSession;
@@ -34,6 +37,11 @@ export interface BuildOptions {
 	/** Caches to look into, and to write what was built to. */
 	readonly cacheImports?: readonly CacheRequest[];
 	readonly cacheExports?: readonly CacheRequest[];
+	/** What the builder's operator wants provenance to say of it. */
+	readonly provenanceEnv?: Readonly<Record<string, unknown>>;
+	/** The frontend the client named, and the definitions it gave; none when the client is the frontend. */
+	readonly frontend?: string;
+	readonly inputs?: ReadonlyMap<string, Definition>;
 	/** What the whole solve was asked with: `attest:TYPE` for attestations, `build-arg:SOURCE_DATE_EPOCH` for exporters. */
 	readonly attributes?: Readonly<Record<string, string>>;
 }
@@ -51,15 +59,18 @@ export class Build implements GatewayHost {
 	readonly #images: ImageMaterial[] = [];
 	readonly #cacheExports: readonly CacheExport[];
 	readonly #cacheImports = new Set<string>();
-	/** Vertices whose layers a definition's result has, bottom last, by definition. */
-	readonly #chains = new Map<Definition, readonly string[]>();
+	/** Steps whose layers a definition's result has, bottom last, by definition. */
+	readonly #chains = new Map<Definition, readonly SolverEdge<BuildSession>[]>();
+	/** Which request a definition answers. */
+	readonly #requests = new Map<Definition, FrontendRequest>();
+	readonly #forget: (() => void)[] = [];
 	/** Bytes fetched from registries before this build, by digest. */
 	readonly #fetchedBefore: Promise<Readonly<Record<string, number>>>;
-	#request: FrontendRequest | undefined;
 	#solved: BuildOutput | undefined;
+	#exported: readonly Readonly<Record<string, string>>[] = [];
 
 	/** Throws for exports that cannot be. */
-	constructor(private readonly builder: Pick<Builder, 'worker' | 'solver' | 'exporter' | 'cacheAccess' | 'fetched' | 'explainsReads' | 'explainedReads'>, private readonly options: BuildOptions) {
+	constructor(private readonly builder: Pick<Builder, 'worker' | 'solver' | 'exporter' | 'cacheAccess' | 'producers' | 'fetched' | 'explainsReads' | 'explainedReads'>, private readonly options: BuildOptions) {
 		this.#exports = options.exports.map((one) => withEpoch(one, options.attributes ?? {}));
 		for (const one of this.#exports) validateExport(one);
 		this.#fetchedBefore = builder.fetched().catch(() => ({})); // its user will see why
@@ -105,12 +116,28 @@ export class Build implements GatewayHost {
 	readonly close = (): void => {
 		this.options.signal.removeEventListener('abort', this.close);
 		this.#job.close();
+		for (const forget of this.#forget.splice(0)) forget();
 	};
 
-	/** The first frontend that was asked is the one provenance names. */
-	asked(request: FrontendRequest): void {
-		this.#request ??= request;
-		for (const entry of cacheImportsOf(request.attributes)) this.#importCache(entry);
+	asked({ attributes }: AskedRequest): void {
+		for (const entry of cacheImportsOf(attributes)) this.#importCache(entry);
+	}
+
+	/** The innermost of nested frontends answers first: a definition is that one's. */
+	answered({ frontend, attributes, inputs }: AskedRequest, definitions: readonly Definition[]): void {
+		const { producers } = this.builder;
+		const request = { frontend, attributes, inputs: producers.inputs(inputs) };
+		for (const definition of definitions) {
+			if (this.#requests.has(definition)) continue;
+			this.#requests.set(definition, request);
+			this.#forget.push(producers.add(definition, request));
+		}
+	}
+
+	/** What the build itself was asked for. */
+	get #root(): FrontendRequest {
+		const { frontend = '', attributes = {}, inputs = new Map<string, Definition>() } = this.options;
+		return { frontend, attributes, inputs: this.builder.producers.inputs(inputs) };
 	}
 
 	#importCache(request: CacheRequest): void {
@@ -135,7 +162,7 @@ export class Build implements GatewayHost {
 		const { result } = graph;
 		if (!result) return undefined;
 		this.#definitions.add(definition);
-		this.#chains.set(definition, graph.chain.map(({ vertex }) => vertex.digest));
+		this.#chains.set(definition, graph.chain);
 		return new BuildReference(definition, {
 			worker,
 			signal: this.signal,
@@ -199,6 +226,7 @@ export class Build implements GatewayHost {
 		const solved = await this.#attested(output, this.#withInlineCache(output, await solveOutput(output)));
 		this.#solved = solved;
 		const all = await Promise.all(this.#exports.map((request) => this.#exportOne(request, solved)));
+		this.#exported = all;
 		return Object.assign({}, ...all, await this.#exportCaches(output)) as Record<string, string>;
 	}
 
@@ -229,13 +257,24 @@ export class Build implements GatewayHost {
 
 	/** The steps whose layers these results have. */
 	async #entriesOf(definitions: readonly (Definition | undefined)[]): Promise<CacheEntry[]> {
-		const wanted = new Set(definitions.flatMap((definition) => (definition && this.#chains.get(definition)) ?? []));
+		const wanted = new Set(definitions.flatMap((definition) => (definition && this.#chains.get(definition)) ?? []).map(({ vertex }) => vertex.digest));
 		return cacheEntries((await this.#job.finished()).filter(({ digest }) => wanted.has(digest)));
+	}
+
+	/** What each exporter said. */
+	get exported(): readonly Readonly<Record<string, string>>[] {
+		return this.#exported;
 	}
 
 	/** Provenance of what was exported, as clients show it: `buildx.build.provenance`, base64. */
 	provenance(): Promise<Record<string, string>> {
 		return this.#solved ? provenanceMetadata(this.#solved) : Promise.resolve({});
+	}
+
+	/** Everything there is to say of the result, for the daemon's own records: a predicate for each platform. Nothing before an export. */
+	async recordedProvenance(output: FrontendOutput): Promise<PredicateRecord[]> {
+		const options = { ...defaultProvenance, builderId: this.#provenance?.builderId ?? '' };
+		return this.#solved ? predicateRecords(this.#solved, this.#provenanceInput(output, options)) : [];
 	}
 
 	/** What was fetched, while it ran, of the layers it reads lazily: an entry of the exporter response, if there are any. */
@@ -262,19 +301,33 @@ export class Build implements GatewayHost {
 	}
 
 	async #attested(output: FrontendOutput, solved: BuildOutput): Promise<BuildOutput> {
-		const options = this.#provenance;
-		if (!options) return solved;
+		return this.#provenance ? withProvenance(solved, this.#provenanceInput(output, this.#provenance)) : solved;
+	}
+
+	#provenanceInput(output: FrontendOutput, options: ProvenanceOptions): ProvenanceInput {
 		const results = definitionsOf(output);
 		const reporter = new VertexReporter({ digest: `random:${randomUUID()}`, name: 'provenance', inputs: [] });
-		return withProvenance(solved, {
+		return {
 			options,
-			request: this.#request,
+			requestOf: (definition) => (definition && this.#requests.get(definition)) ?? this.#root,
+			root: this.#root,
 			results,
 			others: [...this.#definitions].filter((definition) => !results.includes(definition)),
 			images: this.#images,
+			stepLayers: (definition) => this.#stepLayers(definition),
+			builder: { dockerfileVersion: this.workers[0]?.BuildkitVersion?.dockerfileVersion, ...(this.options.provenanceEnv && { env: this.options.provenanceEnv }) },
 			started: this.#started,
 			worker: this.worker,
 			context: { session: this.session, signal: this.signal, reporter },
+		};
+	}
+
+	/** How many layers each step has that this result goes on from. */
+	async #stepLayers(definition: Definition): Promise<StepLayers[]> {
+		const finished = new Map((await this.#job.finished()).map(({ digest, record }) => [digest, record.results]));
+		return (this.#chains.get(definition) ?? []).flatMap(({ vertex: { digest }, index }) => {
+			const result = finished.get(digest)?.[index] as PersistedSnapshot | undefined;
+			return result ? [{ digest, index, count: result.layers.length }] : [];
 		});
 	}
 

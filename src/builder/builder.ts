@@ -25,6 +25,7 @@ import { StoreCache } from './cache.js';
 import { BuilderLease } from './lease.js';
 import { directoriesOf, directoryRecords, removeDirectories, type DirectoryKind } from './directory-usage.js';
 import type { BuildRequest, BuildResult } from './request.js';
+import { Producers } from './provenance/index.js';
 import { LocalSession } from './session.js';
 import { Stores } from './stores.js';
 import { usageRecords, type UsageRecord } from './usage.js';
@@ -65,6 +66,7 @@ export class Builder {
 	readonly solver: Solver<BuildSession>;
 	readonly exporter: Exporter;
 	readonly resolver: ImageResolver;
+	readonly producers = new Producers();
 	/** What reading and writing caches of others takes. */
 	readonly cacheAccess: Pick<CacheImportContext, 'registry' | 'isInsecure' | 'blobs'>;
 	readonly explainsReads: boolean;
@@ -90,7 +92,7 @@ export class Builder {
 		this.explainsReads = options.lazy?.explainReads ?? false;
 		this.#mountDir = path.join(instanceDir, 'mounts');
 		this.#snapshots = new SnapshotManager({
-			deviceServer: () => (this.#deviceServer ??= this.#startServer(options, instanceDir)),
+			deviceServer: () => this.#liveServer(() => this.#startServer(options, instanceDir)),
 			store: stores.layers,
 			mountDir: this.#mountDir,
 			virtualSize,
@@ -147,7 +149,7 @@ export class Builder {
 	async build(request: BuildRequest, signal: AbortSignal, onStatus: StatusSink): Promise<BuildResult> {
 		const { frontendAttributes: attributes, allow, exports, cacheImports, cacheExports } = request;
 		const session = new LocalSession(request, (directory) => this.statCache(directory));
-		return this.run({ session, allow, exports, signal, onStatus, cacheImports, cacheExports, attributes }, async (build) => {
+		return this.run({ session, allow, exports, signal, onStatus, cacheImports, cacheExports, attributes, frontend: 'dockerfile.v0' }, async (build) => {
 			const output = await solve(build, { frontend: 'dockerfile.v0', opts: attributes, inputs: new Map(), evaluate: false });
 			if (attributes['requestid'] !== undefined) return { metadata: textOf(output.metadata) };
 			const metadata = await build.export(output);
@@ -220,7 +222,7 @@ export class Builder {
 		let total = all.reduce((sum, { size }) => sum + size, 0);
 		const usedBefore = Date.now() - keepDuration;
 		const gone = all.filter(({ refs, lastUsedAt, size }) => {
-			if (directoriesOf(refs).length === 0 || !refs.every((ref) => only.has(ref)) || lastUsedAt.getTime() > usedBefore || total <= keepBytes) return false;
+			if (directoriesOf(refs).length === 0 || !refs.every((ref) => only.has(ref)) || lastUsedAt.getTime() > usedBefore || (keepBytes > 0 && total <= keepBytes)) return false;
 			total -= size;
 			return true;
 		}).flatMap(({ refs }) => refs);
@@ -279,6 +281,22 @@ export class Builder {
 	/** What these are, by the files behind them; of a builder that `explainsReads`. */
 	async explainedReads(): Promise<ExplainedReads> {
 		return this.#deviceServer ? (await this.#deviceServer).explainReads() : {};
+	}
+
+	/** The device server; a new one where the last has ended or could not be started. Builds that stood on that one have failed, the next need not. */
+	async #liveServer(start: () => Promise<DeviceServer>): Promise<DeviceServer> {
+		for (;;) {
+			const known = (this.#deviceServer ??= start());
+			try {
+				const server = await known;
+				if (!server.failure) return server;
+				await server.close(); // what it had is released then
+			} catch (error) {
+				if (this.#deviceServer === known) this.#deviceServer = undefined;
+				throw error;
+			}
+			if (this.#deviceServer === known) this.#deviceServer = undefined;
+		}
 	}
 
 	async #startServer({ root, hosts = {}, lazy, deviceKind }: BuilderOptions, instanceDir: string): Promise<DeviceServer> {

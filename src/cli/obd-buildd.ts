@@ -62,6 +62,7 @@ async function serve(settings: Settings, log: Log, builder: Builder, stopped: Pr
 		historyDir: path.join(root, 'history'),
 		historyLimits: settings.history,
 		gcPolicies: settings.gcPolicies,
+		provenanceEnv: settings.provenanceEnv,
 		// A client that goes without a word is nothing an operator has to know.
 		onError: (error) => { log.write('debug', error.message); },
 	});

@@ -24,6 +24,8 @@ export interface Config {
 	readonly gatewayFrontend: boolean;
 	/** Repositories whose images may be run as frontends; empty: all. */
 	readonly allowedFrontends: readonly string[];
+	/** Where what is said in the provenance of every build is (provenance-env.ts). */
+	readonly provenanceEnvDir: string | undefined;
 	/** Keys of the file that change nothing here. */
 	readonly ignored: readonly string[];
 }
@@ -63,7 +65,7 @@ export interface HistoryConfig {
 	readonly maxEntries: number | undefined;
 }
 
-const known = new Set(['debug', 'trace', 'root', 'insecure-entitlements', 'log', 'grpc', 'worker', 'registry', 'dns', 'history', 'frontend']);
+const known = new Set(['debug', 'trace', 'root', 'insecure-entitlements', 'log', 'grpc', 'worker', 'registry', 'dns', 'history', 'frontend', 'provenanceEnvDir']);
 
 /** Reads a file; undefined when it is not there. Errors name the file and the line or key. */
 export async function readConfig(file: string): Promise<Config | undefined> {
@@ -101,6 +103,7 @@ export function parseConfig(text: string): Config {
 		dockerfileFrontend: frontend.table('dockerfile.v0').boolean('enabled') ?? true,
 		gatewayFrontend: gateway.boolean('enabled') ?? true,
 		allowedFrontends: gateway.strings('allowedRepositories') ?? [],
+		provenanceEnvDir: file.string('provenanceEnvDir'),
 		ignored: [...file.keys().filter((key) => !known.has(key)), ...worker.keys().filter((key) => key !== 'oci').map((key) => `worker.${key}`)],
 	};
 }

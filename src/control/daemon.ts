@@ -30,11 +30,13 @@ export interface DaemonOptions {
 	readonly historyLimits: HistoryLimits;
 	/** What the daemon collects by itself; none: nothing. */
 	readonly gcPolicies: readonly PrunePolicy[];
+	/** Said in the provenance of every build. */
+	readonly provenanceEnv: Readonly<Record<string, unknown>>;
 	readonly onError: (error: Error) => void;
 }
 
 /** A gRPC server with every service of the daemon; the caller lets it listen, and closes it. */
-export function daemonServer({ builder, workerId, labels, entitlements, compression, transferDir, historyDir, historyLimits, gcPolicies, onError }: DaemonOptions): RpcServer {
+export function daemonServer({ builder, workerId, labels, entitlements, compression, transferDir, historyDir, historyLimits, gcPolicies, provenanceEnv, onError }: DaemonOptions): RpcServer {
 	const workers = [WorkerRecord.create({
 		ID: workerId,
 		Labels: new Map(Object.entries(labels)),
@@ -53,6 +55,7 @@ export function daemonServer({ builder, workerId, labels, entitlements, compress
 		history,
 		collector: new GarbageCollector(builder, gcPolicies, onError),
 		entitlements,
+		provenanceEnv,
 		onError,
 		compression,
 		version,

@@ -5,10 +5,12 @@ import { createReadStream } from 'node:fs';
 import { mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
+import type { PredicateRecord } from '../builder/index.js';
 import { Code, RpcError, Status, statusOf } from '../grpc/index.js';
-import { BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, Descriptor, StatusResponse, type BuildHistoryRequest, type Exporter, type SolveRequest } from './gen/control.js';
+import { BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildResultInfo, Descriptor, StatusResponse, type BuildHistoryRequest, type Exporter, type SolveRequest } from './gen/control.js';
 import { historyFilter } from './history-filter.js';
 import type { ProgressLog } from './progress-log.js';
+import { traceMediaType, traceOf } from './trace.js';
 
 export interface HistoryLimits {
 	/** Milliseconds; older records go, unless pinned. */
@@ -20,6 +22,17 @@ export interface HistoryLimits {
 const statusMediaType = 'application/vnd.buildkit.status.v0';
 // As BuildKit spells it.
 const errorMediaType = 'application/vnd.googeapis.google.rpc.status+proto';
+const provenanceMediaType = 'application/vnd.in-toto+json';
+
+/** How a build ended. */
+export interface Outcome {
+	/** The exporters' response; absent when it failed. */
+	readonly response?: ReadonlyMap<string, string>;
+	/** What each of the exporters said, in their order. */
+	readonly exported?: readonly Readonly<Record<string, string>>[];
+	readonly provenance?: readonly PredicateRecord[];
+	readonly error?: unknown;
+}
 
 type Listener = (event: BuildHistoryEvent) => void;
 
@@ -31,25 +44,33 @@ export class History {
 	constructor(private readonly directory: string, private readonly limits: HistoryLimits) {}
 
 	/** A build has begun. Returns what records its end. */
-	begin(request: SolveRequest, exporters: readonly Exporter[]): (progress: ProgressLog, outcome: { readonly response?: ReadonlyMap<string, string>; readonly error?: unknown }) => Promise<void> {
+	begin(request: SolveRequest, exporters: readonly Exporter[]): (progress: ProgressLog, outcome: Outcome) => Promise<void> {
 		const record = BuildHistoryRecord.create({
 			Ref: request.Ref, Frontend: request.Frontend, FrontendAttrs: request.FrontendAttrs, Exporters: [...exporters], CreatedAt: new Date(),
 		});
 		this.#active.set(record.Ref, record);
 		this.#tell(BuildHistoryEventType.STARTED, record);
-		return async (progress, { response, error }) => {
+		return async (progress, { response, exported = [], provenance = [], error }) => {
 			try {
 				const responses = await progress.messages();
 				Object.assign(record, { CompletedAt: new Date(), ...counts(responses) });
 				record.logs = await this.#put(statusMediaType, framed(responses));
 				if (response) record.ExporterResponse = new Map(response);
-				const image = response && imageDescriptor(response);
-				if (image) record.Result = { ResultDeprecated: image, Attestations: [], Results: new Map([[0n, image]]) };
+				const images = exported.flatMap((said, i): [bigint, Descriptor][] => {
+					const image = imageDescriptor(said);
+					return image ? [[BigInt(i), image]] : [];
+				});
+				const [first] = images;
+				if (first) record.Result = { ResultDeprecated: first[1], Attestations: [], Results: new Map(images) };
+				await this.#addProvenance(record, provenance);
 				if (error !== undefined) {
 					const status = statusOf(error);
 					record.error = { ...status, details: [] };
 					record.externalError = await this.#put(errorMediaType, Status.encode(status).finish());
 				}
+				record.trace = await this.#put(traceMediaType, traceOf({
+					ref: record.Ref, started: record.CreatedAt ?? new Date(), completed: record.CompletedAt ?? new Date(), error: record.error?.message ?? '',
+				}, responses));
 				await this.#keep(record);
 			} finally {
 				this.#active.delete(record.Ref);
@@ -130,6 +151,16 @@ export class History {
 		return createReadStream(this.#blobFile(digest), { start, end, highWaterMark: 1024 * 1024 });
 	}
 
+	async #addProvenance(record: BuildHistoryRecord, provenance: readonly PredicateRecord[]): Promise<void> {
+		for (const { platform, predicateType, content } of provenance) {
+			const blob = { ...await this.#put(provenanceMediaType, content), annotations: new Map([['in-toto.io/predicate-type', predicateType]]) };
+			const info = (platform === undefined ? record.Result : record.Results.get(platform)) ?? BuildResultInfo.create();
+			info.Attestations.push(blob);
+			if (platform === undefined) record.Result = info;
+			else record.Results.set(platform, info);
+		}
+	}
+
 	async #keep(record: BuildHistoryRecord): Promise<void> {
 		const records = await this.#load();
 		await writeWhole(this.#recordFile(record.Ref), BuildHistoryRecord.encode(record).finish());
@@ -201,8 +232,9 @@ function limited(records: readonly BuildHistoryRecord[], limit: number): readonl
 	return limit === 0 ? records : [...records].sort((a, b) => timeOf(b) - timeOf(a)).slice(0, limit);
 }
 
-function blobsOf({ logs, externalError, trace }: BuildHistoryRecord): string[] {
-	return [logs, externalError, trace].flatMap((blob) => (blob ? [blob.digest] : []));
+function blobsOf({ logs, externalError, trace, Result, Results }: BuildHistoryRecord): string[] {
+	const attestations = [...(Result ? [Result] : []), ...Results.values()].flatMap((info) => info.Attestations);
+	return [logs, externalError, trace, ...attestations].flatMap((blob) => (blob ? [blob.digest] : []));
 }
 
 interface Counts {
@@ -223,9 +255,9 @@ function counts(responses: readonly StatusResponse[]): Counts {
 	};
 }
 
-/** The image that was made, as the exporter's response names it. */
-function imageDescriptor(response: ReadonlyMap<string, string>): Descriptor | undefined {
-	const text = response.get('containerimage.descriptor');
+/** The image that an exporter made, as its response names it. */
+function imageDescriptor(response: Readonly<Record<string, string>>): Descriptor | undefined {
+	const text = response['containerimage.descriptor'];
 	if (text === undefined) return undefined;
 	const { mediaType, digest, size, annotations = {} } = JSON.parse(Buffer.from(text, 'base64').toString()) as { mediaType: string; digest: string; size: number; annotations?: Record<string, string> };
 	return { mediaType, digest, size, annotations: new Map(Object.entries(annotations)) };

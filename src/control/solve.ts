@@ -1,10 +1,10 @@
 // Control.Solve: one build from a client's request to the exporter's response.
-import type { Builder, CacheRequest, ExportRequest } from '../builder/index.js';
+import type { Build, Builder, CacheRequest, ExportRequest, PredicateRecord } from '../builder/index.js';
 import { callError, solve as solveFrontend, type FrontendOutput, type WorkerRecord } from '../gateway/index.js';
 import { Code, RpcError, type ServerCall } from '../grpc/index.js';
 import type { ClientSession, SessionManager } from '../session/index.js';
 import { SolveRequest, type CacheOptionsEntry, type Exporter, type SolveResponse } from './gen/control.js';
-import type { History } from './history.js';
+import type { History, Outcome } from './history.js';
 import type { GarbageCollector } from './prune.js';
 import { ProgressLog } from './progress-log.js';
 import { RunningBuild, type RunningBuilds } from './running-build.js';
@@ -22,9 +22,13 @@ export interface SolveHost {
 	readonly entitlements: readonly string[];
 	/** Of the layers of an image whose client asks for none. */
 	readonly compression: string;
+	/** Said in the provenance of every build. */
+	readonly provenanceEnv: Readonly<Record<string, unknown>>;
 	/** What went wrong that no client hears of. */
 	readonly onError: (error: Error) => void;
 }
+
+type Success = Required<Omit<Outcome, 'error'>> & { readonly response: Map<string, string> };
 
 export async function solve(host: SolveHost, request: SolveRequest, { signal }: ServerCall): Promise<SolveResponse> {
 	if (request.Ref === '') throw new RpcError(Code.INVALID_ARGUMENT, 'a build without a Ref');
@@ -33,7 +37,7 @@ export async function solve(host: SolveHost, request: SolveRequest, { signal }: 
 	const exporters = exportersOf(request);
 	const record = request.Internal ? undefined : host.history.begin(request, exporters);
 	try {
-		const outcome = await runBuild(host, request, exporters, progress, signal).then((response) => ({ response }), (error: unknown) => ({ error: callError(error) }));
+		const outcome = await runBuild(host, request, exporters, progress, signal).catch((error: unknown) => ({ error: callError(error) }));
 		// A build that went well does not fail for its record.
 		await record?.(progress, outcome).catch(host.onError);
 		if ('error' in outcome) throw outcome.error;
@@ -45,12 +49,12 @@ export async function solve(host: SolveHost, request: SolveRequest, { signal }: 
 	}
 }
 
-async function runBuild(host: SolveHost, request: SolveRequest, exporters: readonly Exporter[], progress: ProgressLog, signal: AbortSignal): Promise<Map<string, string>> {
+async function runBuild(host: SolveHost, request: SolveRequest, exporters: readonly Exporter[], progress: ProgressLog, signal: AbortSignal): Promise<Success> {
 	const allow = granted(request.Entitlements, host.entitlements);
 	const session = await host.sessions.forBuild(request.Session, signal);
 	try {
 		const exports = exporters.map((exporter, index) => exportRequest(exporter, index, session, host.compression));
-		const response = await host.builder.run({ session, sessionId: request.Session, workers: host.workers, allow, exports, signal, onStatus: progress.add, isOneOfMany: true, ...cachesOf(request), attributes: Object.fromEntries(request.FrontendAttrs) }, async (build) => {
+		return await host.builder.run({ session, sessionId: request.Session, workers: host.workers, provenanceEnv: host.provenanceEnv, allow, exports, signal, onStatus: progress.add, isOneOfMany: true, ...cachesOf(request), attributes: Object.fromEntries(request.FrontendAttrs), frontend: request.Frontend, inputs: request.FrontendInputs }, async (build) => {
 			const output = await (isGatewayClient(request) ? frontendOfClient(host, new RunningBuild(request.Ref, build, request.FrontendInputs)) : solveFrontend(build, {
 				definition: request.Definition,
 				frontend: request.Frontend,
@@ -58,11 +62,21 @@ async function runBuild(host: SolveHost, request: SolveRequest, exporters: reado
 				inputs: request.FrontendInputs,
 				evaluate: false,
 			}));
-			return { ...await build.export(output), ...frontendMetadata(output), ...await build.fetchedMetadata() };
+			const response = new Map(Object.entries({ ...await build.export(output), ...frontendMetadata(output), ...await build.fetchedMetadata() }));
+			return { response, exported: build.exported, provenance: request.Internal ? [] : await recordedProvenance(host, build, output) };
 		});
-		return new Map(Object.entries(response));
 	} finally {
 		session.close();
+	}
+}
+
+/** For the history: nothing a build could fail with. */
+async function recordedProvenance({ onError }: SolveHost, build: Build, output: FrontendOutput): Promise<readonly PredicateRecord[]> {
+	try {
+		return await build.recordedProvenance(output);
+	} catch (error) {
+		onError(error as Error);
+		return [];
 	}
 }
 

@@ -27,11 +27,20 @@ export interface AttestationManifest {
 	readonly blobs: readonly ImageBlob[];
 }
 
-/** The manifest of these attestations about `target`, an image of `platform`. */
-export async function attestationManifest(attestations: readonly Attestation[], target: Descriptor, platform: Platform, names: readonly string[], options: ImageOptions): Promise<AttestationManifest> {
+/** An image that attestations are about. */
+export interface AttestedImage {
+	/** Of its manifest. */
+	readonly descriptor: Descriptor;
+	/** Bottom first. */
+	readonly layers: readonly Descriptor[];
+	readonly platform: Platform;
+}
+
+/** The manifest of these attestations about an image. */
+export async function attestationManifest(attestations: readonly Attestation[], { descriptor: target, layers: imageLayers, platform }: AttestedImage, names: readonly string[], options: ImageOptions): Promise<AttestationManifest> {
 	const subjects = names.map((name) => ({ name: imagePurl('docker', name, platform), digest: target.digest }));
 	const layers = await Promise.all(attestations.map(async (attestation): Promise<ImageBlob> => {
-		const bytes = encodeJson(await statement(attestation, subjects));
+		const bytes = encodeJson(await statement(attestation, subjects, imageLayers));
 		const { descriptor } = document(payloadType, bytes);
 		return { descriptor: { ...descriptor, annotations: { 'in-toto.io/predicate-type': attestation.predicateType } }, origin: { kind: 'bytes', bytes } };
 	}));
@@ -54,9 +63,9 @@ export async function attestationManifest(attestations: readonly Attestation[], 
 	};
 }
 
-/** An in-toto statement. `subjects` are what it is about when it does not say. */
-export async function statement({ predicateType, subjects, content }: Attestation, defaults: readonly Subject[]): Promise<OrderedObject> {
-	const bytes = await content();
+/** An in-toto statement. `defaults` are what it is about when it does not say, `layers` those of an image. */
+export async function statement({ predicateType, subjects, content }: Attestation, defaults: readonly Subject[], layers?: readonly Descriptor[]): Promise<OrderedObject> {
+	const bytes = await content(layers);
 	if (bytes.length > maxPredicateBytes) throw new Error(`attestation ${predicateType} exceeds ${maxPredicateBytes} bytes`);
 	const about = (subjects.length > 0 ? subjects : [{ kind: 'self', name: '' } as const]).flatMap((subject): Json[] => {
 		if (subject.kind === 'raw') return [subjectJson(subject.name || '_', subject.digests)];

@@ -37,9 +37,10 @@ export async function commitImage(output: BuildOutput, options: ImageOptions, na
 		return { root: only.descriptor, configDigest: only.config.digest, manifests: [blobOf(only.manifest)], blobs };
 	}
 	const attested = await Promise.all(platforms.map(({ attestations = [], platform }, i) => {
-		const target = parts[i]?.manifest.descriptor;
-		if (!target || attestations.length === 0) return undefined;
-		return commitAttestations(() => attestationManifest(attestations, target, platform, names, options), context);
+		const descriptor = parts[i]?.manifest.descriptor;
+		if (!descriptor || attestations.length === 0) return undefined;
+		const image = { descriptor, platform, layers: (layers[i] ?? []).map(({ blob }) => blob.descriptor) };
+		return commitAttestations(() => attestationManifest(attestations, image, names, options), context);
 	}));
 	const attestations = attested.filter((manifest) => manifest !== undefined);
 	const index = encodeIndex({

@@ -41,8 +41,8 @@ export interface Attestation {
 	readonly inlineOnly: boolean;
 	/** What it is about; without any, the image itself. */
 	readonly subjects: readonly AttestationSubject[];
-	/** The predicate: JSON. */
-	content(): Promise<Uint8Array>;
+	/** The predicate: JSON. `layers`: those of the image it is about, bottom first; absent where it is about files. */
+	content(layers?: readonly Descriptor[]): Promise<Uint8Array>;
 }
 
 export type AttestationSubject =

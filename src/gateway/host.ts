@@ -7,6 +7,14 @@ import type { SourceMeta } from '../sources/index.js';
 import type { WorkerRecord } from './gen/worker.js';
 import type { BuildReference } from './reference.js';
 
+/** What a frontend is asked. */
+export interface AskedRequest {
+	/** `dockerfile.v0`, ... */
+	readonly frontend: string;
+	readonly attributes: Readonly<Record<string, string>>;
+	readonly inputs: ReadonlyMap<string, Definition>;
+}
+
 export interface GatewayHost extends Pick<FrontendClient, 'resolveImageConfig' | 'warn'> {
 	readonly worker: Worker;
 	/** What the client lends. */
@@ -22,7 +30,9 @@ export interface GatewayHost extends Pick<FrontendClient, 'resolveImageConfig' |
 	/** `objects`: git's commit and tag themselves too (default). */
 	resolveSourceMeta(source: SourceOp, options: { readonly logName: string; readonly objects?: boolean }): Promise<SourceMeta>;
 	/** A frontend is about to answer. */
-	asked(request: { readonly frontend: string; readonly attributes: Readonly<Record<string, string>> }): void;
+	asked(request: AskedRequest): void;
+	/** A frontend has answered, with what these definitions stand for. */
+	answered(request: AskedRequest, definitions: readonly Definition[]): void;
 	/** A definition, to be solved when it is wanted; undefined for an empty one (scratch). Throws `failed to load LLB: ...`. */
 	reference(definition: Definition): BuildReference | undefined;
 }

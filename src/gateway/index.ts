@@ -4,7 +4,7 @@
 export { Bridge } from './bridge.js';
 export { frontendApiCaps, llbCaps } from './caps.js';
 export { callError } from './errors.js';
-export type { GatewayHost } from './host.js';
+export type { AskedRequest, GatewayHost } from './host.js';
 export { refsOf, type FrontendOutput, type ResultAttestation } from './output.js';
 export { BuildReference } from './reference.js';
 export { solve, type SolveRequest } from './solve.js';

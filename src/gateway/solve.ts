@@ -23,12 +23,21 @@ export async function solve(host: GatewayHost, request: SolveRequest): Promise<F
 	return result;
 }
 
-function answerTo(host: GatewayHost, request: SolveRequest): Promise<FrontendOutput> | FrontendOutput {
+async function answerTo(host: GatewayHost, request: SolveRequest): Promise<FrontendOutput> {
 	const { definition } = request;
-	const frontend = isOwnSource(request) ? 'dockerfile.v0' : request.frontend;
+	const isOwn = isOwnSource(request);
+	const frontend = isOwn ? 'dockerfile.v0' : request.frontend;
 	if (frontend === '') return { result: { ref: definition && host.reference(definition) }, metadata: new Map() };
 	if (definition && definition.def.length > 0) throw new Error('cannot solve with both Definition and Frontend specified');
-	host.asked({ frontend, attributes: request.opts });
+	const { source, cmdline, ...attributes } = request.opts;
+	const asked = { frontend, attributes: isOwn ? attributes : request.opts, inputs: request.inputs };
+	host.asked(asked);
+	const output = await answerOf(frontend, host, request);
+	host.answered(asked, refsOf(output).flatMap((ref) => ref?.definition ?? []));
+	return output;
+}
+
+function answerOf(frontend: string, host: GatewayHost, request: SolveRequest): Promise<FrontendOutput> {
 	switch (frontend) {
 		case 'dockerfile.v0': return solveDockerfile(host, request);
 		case 'gateway.v0': return solveInContainer(host, request);

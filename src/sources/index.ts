@@ -17,6 +17,7 @@ export { ImageResolver, type ImageSourceInfo } from './image-resolver.js';
 export type { GitMeta } from './git/index.js';
 export type { ConvertedLayers, ImageSourceOptions } from './image.js';
 export type { BlobImport } from './oci-layout.js';
+export { redactCredentials } from './redact.js';
 export type { Material, Source, SourceContent, SourceContext, SourceIdentity } from './source.js';
 
 export interface SourcesOptions extends ImageSourceOptions {

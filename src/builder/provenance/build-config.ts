@@ -33,6 +33,11 @@ export function sourceInfo({ Source, ...definition }: Definition): Plain | undef
 	};
 }
 
+/** What the steps are called, by vertex digest. */
+export function stepNames(definition: Definition): ReadonlyMap<string, string> {
+	return stepsOf(definition).names;
+}
+
 /** Inputs before users, from the result on. */
 function stepsOf({ def }: Pick<Definition, 'def'>): Steps {
 	const ops = new Map(def.map((bytes) => [digestOf(bytes), Op.decode(bytes)]));

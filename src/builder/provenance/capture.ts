@@ -42,7 +42,7 @@ export async function capture(definitions: readonly Definition[], asked: readonl
 		else if (kind.$case === 'exec') {
 			for (const { mountType, secretOpt, SSHOpt } of kind.exec.mounts) {
 				if (mountType === MountType.SECRET && secretOpt) secrets.push({ id: secretOpt.ID, optional: secretOpt.optional });
-				if (mountType === MountType.SSH && SSHOpt) ssh.push({ id: SSHOpt.ID, optional: SSHOpt.optional });
+				if (mountType === MountType.SSH && SSHOpt) ssh.push({ id: SSHOpt.ID || 'default', optional: SSHOpt.optional });
 			}
 			secrets.push(...kind.exec.secretenv.map(({ ID, optional }) => ({ id: ID, optional })));
 			networkAccess ||= kind.exec.network !== NetMode.NONE;

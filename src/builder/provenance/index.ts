@@ -5,21 +5,29 @@ import type { Worker } from '../../ops/index.js';
 import type { SourceContext } from '../../sources/index.js';
 import { capture, forPlatform, type ImageMaterial } from './capture.js';
 import type { ProvenanceOptions } from './options.js';
-import { predicate, predicateTypes, type FrontendRequest } from './predicate.js';
+import type { FrontendRequest } from './requests.js';
+import { invocationId, predicate, predicateTypes, type BuilderFacts, type PredicateInput, type StepLayers } from './predicate.js';
 
-export { provenanceOptions, type ProvenanceOptions } from './options.js';
+export { defaultProvenance, provenanceOptions, type ProvenanceOptions } from './options.js';
 export type { ImageMaterial } from './capture.js';
-export type { FrontendRequest } from './predicate.js';
+export type { BuilderFacts, StepLayers } from './predicate.js';
+export { Producers, type FrontendRequest } from './requests.js';
 
 export interface ProvenanceInput {
 	readonly options: ProvenanceOptions;
-	readonly request: FrontendRequest | undefined;
+	/** Which request a result answers. */
+	readonly requestOf: (definition: Definition | undefined) => FrontendRequest;
+	/** What the whole build was asked for. */
+	readonly root: FrontendRequest;
 	/** Of each platform of the result, in order; undefined for scratch. */
 	readonly results: readonly (Definition | undefined)[];
 	/** Others the frontend had solved on the way. */
 	readonly others: readonly Definition[];
 	/** Images the frontend asked about. */
 	readonly images: readonly ImageMaterial[];
+	/** The steps whose layers a result has. */
+	readonly stepLayers: (definition: Definition) => Promise<readonly StepLayers[]>;
+	readonly builder: BuilderFacts;
 	readonly started: Date;
 	readonly worker: Worker;
 	readonly context: SourceContext;
@@ -34,20 +42,41 @@ export async function withProvenance(output: BuildOutput, input: ProvenanceInput
 			const definition = input.results[i];
 			const asked = output.multiPlatform ? forPlatform(input.images, result.platform, platforms) : input.images;
 			const captured = await capture([...(definition ? [definition] : []), ...input.others], asked, input.worker, input.context);
-			const { options, request, started } = input;
+			const { options, started, builder, root } = input;
+			const request = input.requestOf(definition);
 			if (options.completeMaterials && (captured.isIncomplete || captured.locals.length > 0)) throw incomplete(captured.locals);
-			let made: Promise<Uint8Array> | undefined;
+			// Once: every exporter tells the same of this build.
+			let rest: Promise<Pick<PredicateInput, 'finished' | 'invocation' | 'stepLayers'>> | undefined;
+			const finish = async (): Promise<Pick<PredicateInput, 'finished' | 'invocation' | 'stepLayers'>> => ({
+				finished: new Date(), invocation: invocationId(), stepLayers: definition ? await input.stepLayers(definition) : [],
+			});
 			const attestation: Attestation = {
 				predicateType: predicateTypes[options.version],
 				path: options.filename,
 				inlineOnly: options.inlineOnly,
 				subjects: [],
-				// Once: every exporter tells the same of this build.
-				content: () => (made ??= Promise.resolve(predicate({ request, capture: captured, definition, options, started, finished: new Date() }))),
+				content: async (layers = []) => predicate({ request, root, capture: captured, definition, options, started, builder, layers, ...await (rest ??= finish()) }),
 			};
 			return { ...result, attestations: [...result.attestations ?? [], attestation] };
 		})),
 	};
+}
+
+/** A predicate by itself. */
+export interface PredicateRecord {
+	/** What the frontend calls the result's platform; undefined where it has no name of its own. */
+	readonly platform: string | undefined;
+	readonly predicateType: string;
+	readonly content: Uint8Array;
+}
+
+/** A predicate for each platform of a result. */
+export async function predicateRecords(output: BuildOutput, input: ProvenanceInput): Promise<PredicateRecord[]> {
+	const bare = { ...output, platforms: output.platforms.map((result) => ({ ...result, attestations: [] })) };
+	const { platforms, multiPlatform } = await withProvenance(bare, input);
+	return Promise.all(platforms.flatMap(({ id, attestations = [] }) => attestations.map(async ({ predicateType, content }) => (
+		{ platform: multiPlatform ? id : undefined, predicateType, content: await content() }
+	))));
 }
 
 /** The predicates as clients show them: under `buildx.build.provenance`, base64; of several platforms each under its own. */

@@ -27,6 +27,9 @@ export function provenanceOptions(attributes: Readonly<Record<string, string>>):
 	return value === undefined ? undefined : parseProvenance(value);
 }
 
+/** What is said where nobody asks for less. */
+export const defaultProvenance: ProvenanceOptions = parseProvenance('');
+
 function parseProvenance(value: string): ProvenanceOptions {
 	const fields = new Map((value === '' ? [] : csvFields(value)).map((field) => {
 		const [key = '', text = ''] = field.split(/=(.*)/s);

@@ -1,7 +1,7 @@
 // What the daemon is to do: its flags over its configuration file.
 import { statfsSync, existsSync } from 'node:fs';
 import path from 'node:path';
-import { defaultGcPolicies, readConfig, type Config, type GcConfig } from '../../config/index.js';
+import { defaultGcPolicies, readConfig, readProvenanceEnv, type Config, type GcConfig } from '../../config/index.js';
 import type { PrunePolicy } from '../../control/index.js';
 import type { DeviceChoice } from '../../device/index.js';
 import { defaultPlatform } from '../../image/index.js';
@@ -35,6 +35,7 @@ export interface Settings {
 	readonly device: DeviceChoice;
 	readonly gcPolicies: readonly PrunePolicy[];
 	readonly history: { readonly maxAge: number; readonly maxEntries: number };
+	readonly provenanceEnv: Readonly<Record<string, unknown>>;
 	/** What was asked for and makes no difference. */
 	readonly notes: readonly string[];
 }
@@ -66,6 +67,7 @@ export async function readSettings(flags: ParsedFlags): Promise<Settings> {
 		device: deviceChoice(flags.has('device') ? flags.string('device') : undefined, config?.worker.device),
 		gcPolicies: gcPoliciesOf(flags, config, root),
 		history: { maxAge: config?.history.maxAge ?? defaultHistory.maxAge, maxEntries: config?.history.maxEntries ?? defaultHistory.maxEntries },
+		provenanceEnv: await readProvenanceEnv(config?.provenanceEnvDir),
 		notes: [
 			...ignored.filter((name) => flags.has(name)).map((name) => `--${name} makes no difference to obd`),
 			...(config?.ignored ?? []).map((key) => `${key} in the configuration makes no difference to obd`),

@@ -1,4 +1,6 @@
 // System calls that block or that Node does not have: mount, sync, freeze, loop devices, flock.
+#include <malloc.h>
+
 #include "addon.h"
 #include "addon_job.h"
 #include "system/file_lock.h"
@@ -68,6 +70,11 @@ Napi::Value lock_file(const Napi::CallbackInfo& info) {
                        });
 }
 
+// malloc_trim(3). Takes milliseconds, but not of the event loop.
+Napi::Value trim_memory(const Napi::CallbackInfo& info) {
+  return run(info.Env(), [] { ::malloc_trim(0); });
+}
+
 }  // namespace
 
 void export_system(Napi::Env env, Napi::Object exports) {
@@ -79,6 +86,7 @@ void export_system(Napi::Env env, Napi::Object exports) {
   exports.Set("listLoopDevices", Napi::Function::New(env, list_loops));
   exports.Set("clearLoopDevice", Napi::Function::New(env, clear_loop));
   exports.Set("lockFile", Napi::Function::New(env, lock_file));
+  exports.Set("trimMemory", Napi::Function::New(env, trim_memory));
 }
 
 }  // namespace obd

@@ -10,6 +10,7 @@ import { controlHandlers, type ControlHost } from './control.js';
 import { ControlDefinition } from './gen/control.js';
 import { TraceServiceDefinition } from './gen/trace.js';
 import { History, type HistoryLimits } from './history.js';
+import { IdleMemory } from './idle-memory.js';
 import { GarbageCollector, type PrunePolicy } from './prune.js';
 import { RunningBuilds } from './running-build.js';
 import { StatusLogs } from './status-logs.js';
@@ -54,6 +55,7 @@ export function daemonServer({ builder, workerId, labels, entitlements, compress
 		statuses: new StatusLogs(),
 		history,
 		collector: new GarbageCollector(builder, gcPolicies, onError),
+		idleMemory: new IdleMemory(),
 		entitlements,
 		provenanceEnv,
 		onError,

@@ -5,6 +5,7 @@ import { Code, RpcError, type ServerCall } from '../grpc/index.js';
 import type { ClientSession, SessionManager } from '../session/index.js';
 import { SolveRequest, type CacheOptionsEntry, type Exporter, type SolveResponse } from './gen/control.js';
 import type { History, Outcome } from './history.js';
+import type { IdleMemory } from './idle-memory.js';
 import type { GarbageCollector } from './prune.js';
 import { ProgressLog } from './progress-log.js';
 import { RunningBuild, type RunningBuilds } from './running-build.js';
@@ -18,6 +19,7 @@ export interface SolveHost {
 	readonly workers: readonly WorkerRecord[];
 	readonly history: History;
 	readonly collector: GarbageCollector;
+	readonly idleMemory: IdleMemory;
 	/** Entitlements this daemon may grant. */
 	readonly entitlements: readonly string[];
 	/** Of the layers of an image whose client asks for none. */
@@ -32,6 +34,7 @@ type Success = Required<Omit<Outcome, 'error'>> & { readonly response: Map<strin
 
 export async function solve(host: SolveHost, request: SolveRequest, { signal }: ServerCall): Promise<SolveResponse> {
 	if (request.Ref === '') throw new RpcError(Code.INVALID_ARGUMENT, 'a build without a Ref');
+	const idle = host.idleMemory.begin();
 	const progress = new ProgressLog();
 	const release = host.statuses.add(request.Ref, progress);
 	const exporters = exportersOf(request);
@@ -46,6 +49,7 @@ export async function solve(host: SolveHost, request: SolveRequest, { signal }: 
 		progress.close();
 		release();
 		host.collector.schedule();
+		idle();
 	}
 }
 

@@ -14,6 +14,7 @@ interface SystemAddon {
 	listLoopDevices(): Promise<LoopStatus[]>;
 	clearLoopDevice(number: number): Promise<void>;
 	lockFile(path: string): Promise<number | undefined>;
+	trimMemory(): Promise<void>;
 }
 
 const addon = (): SystemAddon => nativeAddon() as SystemAddon;
@@ -161,4 +162,9 @@ export async function processStartTime(pid: number): Promise<number | undefined>
 	// The command name, in parentheses, may hold anything.
 	const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 	return fields[0] === 'Z' || fields[0] === 'X' ? undefined : Number(fields[19]);
+}
+
+/** Gives the system back what malloc keeps of freed memory (malloc_trim(3)). */
+export function trimMemory(): Promise<void> {
+	return addon().trimMemory();
 }

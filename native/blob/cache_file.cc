@@ -165,12 +165,6 @@ bool CacheFile::check_on_disk(uint64_t extent) {
   return true;
 }
 
-uint64_t CacheFile::run_before(uint64_t extent, uint64_t limit) const {
-  uint64_t run = 0;
-  while (run < limit && run < extent && sound_[extent - run - 1].load(std::memory_order_relaxed)) ++run;
-  return run;
-}
-
 bool CacheFile::read(void* buf, size_t count, uint64_t offset) {
   return read_some(fd_.get(), buf, count, data_start_ + offset) == count;
 }

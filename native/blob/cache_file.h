@@ -40,8 +40,8 @@ class CacheFile {
 
   // Whether the extent is here and sound. Compares its checksum the first time.
   bool has(uint64_t extent);
-  // How many extents right before this one are known to be here, up to `limit`. Does no I/O.
-  uint64_t run_before(uint64_t extent, uint64_t limit) const;
+  // Whether the extent is known to be here. Does no I/O.
+  bool is_known(uint64_t extent) const { return sound_[extent].load(std::memory_order_relaxed); }
   // Reads inside extents that has() said yes to. False when the bytes are gone (the file was truncated).
   bool read(void* buf, size_t count, uint64_t offset);
   // Stores a whole extent. Throws std::system_error.

@@ -100,6 +100,8 @@ class FetchManager {
   };
 
   void read_ahead(const Misses& misses);
+  void read_ahead(RemoteBlob& blob, uint64_t first, uint64_t next);
+  void passed(RemoteBlob& blob, uint64_t extent);
   Waiters* find_extent(RemoteBlob* blob, uint64_t extent);
   void take_sendable(Actions& actions);
   bool take_request(WantedExtents& from, uint64_t limit, Actions& actions);
@@ -116,6 +118,7 @@ class FetchManager {
 
   const Send send_;
   const std::function<void(uint64_t)> on_stored_;
+  const std::shared_ptr<RemoteBlob::Passed> passed_;
   mutable std::mutex mutex_;
   WantedExtents demanded_, foreseen_;
   std::map<std::pair<RemoteBlob*, uint64_t>, Foreign> foreign_;

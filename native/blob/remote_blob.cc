@@ -38,6 +38,8 @@ bool RemoteBlob::try_read(void* buf, size_t count, uint64_t offset, Misses& miss
   if (!whole) return false;
   if (cache_.read(buf, count, offset)) {
     was_read_.store(true, std::memory_order_relaxed);
+    uint64_t mark = call_at_.load(std::memory_order_acquire);
+    if (mark >= first && mark <= last && call_at_.compare_exchange_strong(mark, UINT64_MAX)) (*passed_)(*this, mark);
     return true;
   }
   for (uint64_t extent = first; extent <= last; ++extent) {

@@ -1,11 +1,14 @@
 // A blob in a registry, read through its block cache entry. It never fetches by itself: try_read()
 // reports what is missing, FetchManager gets it and calls store().
 #pragma once
+#include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "blob/blob.h"
 #include "blob/cache_file.h"
@@ -40,8 +43,39 @@ class RemoteBlob final : public Blob, public std::enable_shared_from_this<Remote
   const std::string& source() const { return source_; }
   const ExtentLayout& layout() const { return cache_.layout(); }
   bool has(uint64_t extent) { return cache_.has(extent); }
-  uint64_t run_before(uint64_t extent, uint64_t limit) const { return cache_.run_before(extent, limit); }
+  bool is_known(uint64_t extent) const { return cache_.is_known(extent); }
   CacheFile& cache() { return cache_; }
+
+  // What is called when a reader comes to an extent; not any more once it was stopped.
+  class Passed {
+   public:
+    explicit Passed(std::function<void(RemoteBlob&, uint64_t)> call) : call_(std::move(call)) {}
+    void operator()(RemoteBlob& blob, uint64_t extent) {
+      const std::lock_guard lock(mutex_);
+      if (call_) call_(blob, extent);
+    }
+    void stop() {
+      const std::lock_guard lock(mutex_);
+      call_ = nullptr;
+    }
+
+   private:
+    std::mutex mutex_;
+    std::function<void(RemoteBlob&, uint64_t)> call_;
+  };
+  // Calls `passed` once, on the reader's thread, when `extent` is read from the cache. Replaces an earlier wish; always
+  // with the same `passed`.
+  void call_at(uint64_t extent, const std::shared_ptr<Passed>& passed) {
+    if (!passed_) passed_ = passed;
+    call_at_.store(extent, std::memory_order_release);
+  }
+
+  // Extents that somebody said would be read, before they were. Under the fetch manager's lock.
+  void foresee(uint64_t extent) {
+    foreseen_.resize(layout().count());
+    foreseen_[extent] = true;
+  }
+  bool is_foreseen(uint64_t extent) const { return extent < foreseen_.size() && foreseen_[extent]; }
 
  private:
   const std::string digest_;
@@ -49,6 +83,9 @@ class RemoteBlob final : public Blob, public std::enable_shared_from_this<Remote
   const std::string source_;
   CacheFile cache_;
   std::unique_ptr<const BlockMap> blocks_;
+  std::vector<bool> foreseen_;
+  std::shared_ptr<Passed> passed_;
+  std::atomic<uint64_t> call_at_{UINT64_MAX};
   std::atomic<bool> condemned_{false};
   std::atomic<bool> was_read_{false};
   std::mutex digest_mutex_;

@@ -7,5 +7,5 @@ out=native/build/release/seal-bench
 objects=$(find native/build/release -name '*.o' ! -name 'addon*')
 # shellcheck disable=SC2086 # one word per object
 g++ -std=c++17 -O2 -pthread -D_FILE_OFFSET_BITS=64 -D_GNU_SOURCE -Inative -Wall -Wextra -Werror -o "$out" test/bench/seal.cc $objects \
-	-llz4 -lzstd -larchive -lz -lcrypto -llmdb
+	-lext2fs -lcom_err -llz4 -lzstd -larchive -lz -lcrypto -llmdb
 exec "$out" "$@"

@@ -144,6 +144,30 @@ test('bytes that cannot be fetched are an I/O error that names blob, offset and 
 	t.truthy(bottom);
 });
 
+test('what cannot be explained is in the report with the reason, and all its bytes', async (t) => {
+	const { place, proxy, lowers } = t.context;
+	const server = await startDeviceServer({ ...place, noteReads: true });
+	t.teardown(() => server.close());
+	await withLayers(server, lowers, async () => {
+		proxy.intercept = (_, response) => {
+			response.writeHead(403).end();
+			return true;
+		};
+		const fetched = await server.fetched();
+		t.true(total(fetched) > 0);
+		const refused = await server.explainReads();
+		t.deepEqual(Object.keys(refused).sort(), Object.keys(fetched).sort());
+		for (const [digest, parts] of Object.entries(refused)) {
+			t.deepEqual(parts.map(({ bytes }) => bytes), [fetched[digest]]);
+			t.regex(parts[0]?.path ?? '', /^\[not explained: sha256:[0-9a-f]+: bytes \d+ to \d+: .*403/);
+		}
+		proxy.intercept = () => false;
+		const explained = Object.values(await server.explainReads()).flat();
+		t.true(explained.some(({ path }) => path === '[overlaybd headers and indexes]'));
+		t.false(explained.some(({ path }) => path.startsWith('[not explained')));
+	});
+});
+
 test('a server that ends does not wait for a registry that hangs', async (t) => {
 	const { place, proxy, lowers } = t.context;
 	const server = await startDeviceServer(place);

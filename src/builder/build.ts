@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { FrontendError, type FrontendClient, type ImageMeta, type Warning } from '../../frontend/index.js';
 import { cacheExport, cacheExportName, cacheImport, encodeConfig, exportCache, type CacheEntry, type CacheExport, type CacheRequest } from '../cache/index.js';
 import { exportName, validateExport, type BuildOutput, type EarlyPush, type ExportRequest } from '../exporters/index.js';
-import { BuildReference, type AskedRequest, type FrontendOutput, type GatewayHost, type WorkerRecord } from '../gateway/index.js';
+import { BuildReference, type AskedRequest, type FrontendOutput, type GatewayHost, type SourcePolicy, type WorkerRecord } from '../gateway/index.js';
 import { platformToPb, type Definition, type SourceOp } from '../llb/index.js';
 import { asOpResult, dropIgnoredCacheMounts, type PersistedSnapshot, type Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
@@ -20,6 +20,7 @@ import {
 	defaultProvenance, predicateRecords, provenanceMetadata, provenanceOptions, withProvenance,
 	type FrontendRequest, type ImageMaterial, type PredicateRecord, type ProvenanceInput, type ProvenanceOptions, type StepLayers,
 } from './provenance/index.js';
+import { SourcePolicies } from './source-policy.js';
 
 export interface BuildOptions {
 	readonly session: BuildSession;
@@ -37,6 +38,8 @@ export interface BuildOptions {
 	/** Caches to look into, and to write what was built to. */
 	readonly cacheImports?: readonly CacheRequest[];
 	readonly cacheExports?: readonly CacheRequest[];
+	/** Which sources may be used, and what instead of others. */
+	readonly policies?: readonly SourcePolicy[];
 	/** What the builder's operator wants provenance to say of it. */
 	readonly provenanceEnv?: Readonly<Record<string, unknown>>;
 	/** The frontend the client named, and the definitions it gave; none when the client is the frontend. */
@@ -56,6 +59,7 @@ export class Build implements GatewayHost {
 	readonly #started = new Date();
 	/** What the frontend has handed in and asked about. */
 	readonly #definitions = new Set<Definition>();
+	readonly #policies: SourcePolicies;
 	readonly #images: ImageMaterial[] = [];
 	readonly #cacheExports: readonly CacheExport[];
 	readonly #cacheImports = new Set<string>();
@@ -74,6 +78,7 @@ export class Build implements GatewayHost {
 		this.#exports = options.exports.map((one) => withEpoch(one, options.attributes ?? {}));
 		for (const one of this.#exports) validateExport(one);
 		this.#fetchedBefore = builder.fetched().catch(() => ({})); // its user will see why
+		this.#policies = new SourcePolicies(options.policies ?? []);
 		this.#provenance = provenanceOptions(options.attributes ?? {});
 		this.#cacheExports = (options.cacheExports ?? []).map(cacheExport);
 		this.#job = builder.solver.job(options.session, (status) => {
@@ -156,9 +161,9 @@ export class Build implements GatewayHost {
 	}
 
 	/** What a definition stands for, to be solved when it is wanted; undefined for scratch. Throws `failed to load LLB: ...`. */
-	reference(definition: Definition): BuildReference | undefined {
+	reference(definition: Definition, policies: readonly SourcePolicy[] = []): BuildReference | undefined {
 		const { worker } = this.builder;
-		const graph = solverGraph(definition, worker, this.options.allow);
+		const graph = solverGraph(definition, worker, this.options.allow, this.#policies.with(policies));
 		const { result } = graph;
 		if (!result) return undefined;
 		this.#definitions.add(definition);
@@ -174,7 +179,8 @@ export class Build implements GatewayHost {
 		});
 	}
 
-	async resolveImageConfig(source: SourceOp, options: { readonly platform: ImageMetaPlatform; readonly logName: string }): Promise<ImageMeta> {
+	async resolveImageConfig(wanted: SourceOp, options: { readonly platform: ImageMetaPlatform; readonly logName: string }): Promise<ImageMeta> {
+		const source = this.#policies.apply(wanted);
 		return this.shown(options.logName, async () => {
 			const { reference, target, configBytes } = await this.worker.sources.image(source, options.platform, { session: this.session, signal: this.signal }).catch((error: unknown) => {
 				if (isCanceled(error)) throw error;
@@ -188,7 +194,7 @@ export class Build implements GatewayHost {
 	}
 
 	async resolveSourceMeta(source: SourceOp, options: { readonly logName: string; readonly objects?: boolean }): Promise<SourceMeta> {
-		return this.shown(options.logName, (reporter) => this.worker.sources.metadata(source, { session: this.session, signal: this.signal, reporter }, options.objects ?? true));
+		return this.shown(options.logName, (reporter) => this.worker.sources.metadata(this.#policies.apply(source), { session: this.session, signal: this.signal, reporter }, options.objects ?? true));
 	}
 
 	/** Runs work that stands for no operation of the graph as a vertex of progress. */
@@ -318,6 +324,7 @@ export class Build implements GatewayHost {
 			builder: { dockerfileVersion: this.workers[0]?.BuildkitVersion?.dockerfileVersion, ...(this.options.provenanceEnv && { env: this.options.provenanceEnv }) },
 			started: this.#started,
 			worker: this.worker,
+			policies: this.#policies,
 			context: { session: this.session, signal: this.signal, reporter },
 		};
 	}

@@ -4,6 +4,7 @@ import { NetMode, SecurityMode, checkCapabilities, loadDefinition, type Definiti
 import { opFor, type Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
 import type { SolverEdge, SolverVertex } from '../solver/index.js';
+import type { SourcePolicies } from './source-policy.js';
 
 export interface SolverGraph {
 	/** Undefined for an empty definition (scratch). */
@@ -17,10 +18,10 @@ export interface SolverGraph {
 
 /**
  * A definition with an op for every vertex. `allow`: the entitlements the client granted. Throws
- * `failed to load LLB: ...`.
+ * `failed to load LLB: ...`, for sources that may not be used too.
  */
-export function solverGraph(definition: Definition, worker: Worker, allow: readonly string[]): SolverGraph {
-	const graph = load(definition, allow);
+export function solverGraph(definition: Definition, worker: Worker, allow: readonly string[], policies: SourcePolicies): SolverGraph {
+	const graph = load(definition, allow, policies);
 	const vertices = new Map<Vertex, SolverVertex<BuildSession>>();
 	const edge = ({ vertex, index }: Edge): SolverEdge<BuildSession> => {
 		const known = vertices.get(vertex);
@@ -33,8 +34,9 @@ export function solverGraph(definition: Definition, worker: Worker, allow: reado
 			digest: vertex.digest,
 			name: vertex.name,
 			inputs: vertex.inputs.map(edge),
-			op: opFor(vertex, worker, (inner) => solverGraph(inner, worker, allow).result),
+			op: opFor(vertex, worker, (inner) => solverGraph(inner, worker, allow, policies).result),
 			ignoreCache,
+			...(policies.fingerprint !== '' && { variant: policies.fingerprint }),
 			...(progressGroup && { progressGroup }),
 		});
 	}
@@ -64,9 +66,9 @@ function baseOf({ kind, inputs }: Vertex): Edge | undefined {
 	}
 }
 
-function load(definition: Definition, allow: readonly string[]): ReturnType<typeof loadDefinition> {
+function load(definition: Definition, allow: readonly string[], policies: SourcePolicies): ReturnType<typeof loadDefinition> {
 	try {
-		const graph = loadDefinition(definition);
+		const graph = withPolicies(loadDefinition(definition), policies);
 		for (const vertex of graph.vertices) {
 			checkCapabilities(vertex.metadata);
 			const missing = entitlements(vertex).find((entitlement) => !allow.includes(entitlement));
@@ -76,6 +78,22 @@ function load(definition: Definition, allow: readonly string[]): ReturnType<type
 	} catch (error) {
 		throw new Error(`failed to load LLB: ${(error as Error).message}`, { cause: error });
 	}
+}
+
+/** The graph with the sources that may be used in place of those it names. */
+function withPolicies(graph: ReturnType<typeof loadDefinition>, policies: SourcePolicies): ReturnType<typeof loadDefinition> {
+	if (policies.fingerprint === '') return graph;
+	const replaced = new Map<Vertex, Vertex>();
+	const edge = ({ vertex, index }: Edge): Edge => ({ vertex: replaced.get(vertex) ?? vertex, index });
+	for (const vertex of graph.vertices) {
+		const { kind } = vertex;
+		replaced.set(vertex, {
+			...vertex,
+			inputs: vertex.inputs.map(edge),
+			...(kind.$case === 'source' && { kind: { ...kind, source: policies.apply(kind.source) } }),
+		});
+	}
+	return { ...graph, vertices: graph.vertices.map((vertex) => replaced.get(vertex) ?? vertex), result: graph.result && edge(graph.result) };
 }
 
 /** What a client must have granted for a vertex to run. */

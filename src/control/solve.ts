@@ -54,11 +54,12 @@ export async function solve(host: SolveHost, request: SolveRequest, { signal }: 
 }
 
 async function runBuild(host: SolveHost, request: SolveRequest, exporters: readonly Exporter[], progress: ProgressLog, signal: AbortSignal): Promise<Success> {
+	if (request.SourcePolicySession !== '') throw new Error('source policies of a session are not supported by obd: give the policy itself');
 	const allow = granted(request.Entitlements, host.entitlements);
 	const session = await host.sessions.forBuild(request.Session, signal);
 	try {
 		const exports = exporters.map((exporter, index) => exportRequest(exporter, index, session, host.compression));
-		return await host.builder.run({ session, sessionId: request.Session, workers: host.workers, provenanceEnv: host.provenanceEnv, allow, exports, signal, onStatus: progress.add, isOneOfMany: true, ...cachesOf(request), attributes: Object.fromEntries(request.FrontendAttrs), frontend: request.Frontend, inputs: request.FrontendInputs }, async (build) => {
+		return await host.builder.run({ session, sessionId: request.Session, workers: host.workers, provenanceEnv: host.provenanceEnv, allow, exports, signal, onStatus: progress.add, isOneOfMany: true, ...cachesOf(request), attributes: Object.fromEntries(request.FrontendAttrs), frontend: request.Frontend, inputs: request.FrontendInputs, policies: request.SourcePolicy ? [request.SourcePolicy] : [] }, async (build) => {
 			const output = await (isGatewayClient(request) ? frontendOfClient(host, new RunningBuild(request.Ref, build, request.FrontendInputs)) : solveFrontend(build, {
 				definition: request.Definition,
 				frontend: request.Frontend,

@@ -139,6 +139,7 @@ export class Bridge {
 			opts: Object.fromEntries(request.FrontendOpt),
 			inputs: request.FrontendInputs,
 			evaluate: request.Evaluate,
+			policies: request.SourcePolicies,
 		});
 		const answer = this.#answer(result, request.allowResultArrayRef);
 		if (answer.result?.$case === 'refs' || answer.result?.$case === 'refsDeprecated') {

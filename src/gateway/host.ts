@@ -4,6 +4,7 @@ import type { Definition, SourceOp } from '../llb/index.js';
 import type { Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
 import type { SourceMeta } from '../sources/index.js';
+import type { Policy as SourcePolicy } from './gen/sourcepolicy.js';
 import type { WorkerRecord } from './gen/worker.js';
 import type { BuildReference } from './reference.js';
 
@@ -33,6 +34,6 @@ export interface GatewayHost extends Pick<FrontendClient, 'resolveImageConfig' |
 	asked(request: AskedRequest): void;
 	/** A frontend has answered, with what these definitions stand for. */
 	answered(request: AskedRequest, definitions: readonly Definition[]): void;
-	/** A definition, to be solved when it is wanted; undefined for an empty one (scratch). Throws `failed to load LLB: ...`. */
-	reference(definition: Definition): BuildReference | undefined;
+	/** A definition, to be solved when it is wanted; undefined for an empty one (scratch). `policies`: of its own, beside the build's. Throws `failed to load LLB: ...`. */
+	reference(definition: Definition, policies?: readonly SourcePolicy[]): BuildReference | undefined;
 }

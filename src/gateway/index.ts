@@ -10,5 +10,6 @@ export { BuildReference } from './reference.js';
 export { solve, type SolveRequest } from './solve.js';
 export { AttestationKind, InTotoSubjectKind, LLBBridgeDefinition } from './gen/gateway.js';
 export { APICap } from './gen/caps.js';
-export { Policy } from './gen/sourcepolicy.js';
+export { AttrMatch, MatchType, Policy, PolicyAction } from './gen/sourcepolicy.js';
+export type { Policy as SourcePolicy } from './gen/sourcepolicy.js';
 export { BuildkitVersion, WorkerRecord } from './gen/worker.js';

@@ -2,6 +2,7 @@
 import { answer, resultMetadata, sourcesOf, type FrontendClient, type FrontendResult } from '../../frontend/index.js';
 import type { Definition } from '../llb/index.js';
 import { solveInContainer } from './container-frontend.js';
+import type { Policy as SourcePolicy } from './gen/sourcepolicy.js';
 import type { GatewayHost } from './host.js';
 import type { BuildReference } from './reference.js';
 import { refsOf, type FrontendOutput } from './output.js';
@@ -12,6 +13,8 @@ export interface SolveRequest {
 	readonly frontend: string;
 	readonly opts: Readonly<Record<string, string>>;
 	readonly inputs: ReadonlyMap<string, Definition>;
+	/** For this definition, beside the build's. */
+	readonly policies?: readonly SourcePolicy[];
 	/** Solves the result's definitions before it is handed back. */
 	readonly evaluate: boolean;
 }
@@ -27,7 +30,7 @@ async function answerTo(host: GatewayHost, request: SolveRequest): Promise<Front
 	const { definition } = request;
 	const isOwn = isOwnSource(request);
 	const frontend = isOwn ? 'dockerfile.v0' : request.frontend;
-	if (frontend === '') return { result: { ref: definition && host.reference(definition) }, metadata: new Map() };
+	if (frontend === '') return { result: { ref: definition && host.reference(definition, request.policies) }, metadata: new Map() };
 	if (definition && definition.def.length > 0) throw new Error('cannot solve with both Definition and Frontend specified');
 	const { source, cmdline, ...attributes } = request.opts;
 	const asked = { frontend, attributes: isOwn ? attributes : request.opts, inputs: request.inputs };

@@ -61,6 +61,8 @@ export interface SolverVertex<Session = unknown> {
 	readonly inputs: readonly SolverEdge<Session>[];
 	readonly op: Op<Session>;
 	readonly ignoreCache: boolean;
+	/** Tells vertices apart that do different things under one digest. */
+	readonly variant?: string;
 	readonly progressGroup?: { readonly id: string; readonly name: string; readonly weak?: boolean };
 }
 

@@ -30,7 +30,7 @@ export class Solver<Session> implements RunHost<Session> {
 	}
 
 	runOf(vertex: SolverVertex<Session>): VertexRun<Session> {
-		const id = vertex.ignoreCache ? `${vertex.digest}!` : vertex.digest;
+		const id = `${vertex.digest}${vertex.ignoreCache ? '!' : ''}${vertex.variant ?? ''}`;
 		let run = this.#runs.get(id);
 		if (!run) {
 			run = new VertexRun<Session>(this, id, vertex);

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import anyTest, { type ExecutionContext, type TestFn } from 'ava';
 import { ControlDefinition, SolveRequest } from '../../src/control/gen/control.js';
+import { MatchType, Policy, PolicyAction } from '../../src/gateway/index.js';
 import { Code, RpcError, RpcServer, type RpcClient } from '../../src/grpc/index.js';
 import { fileActions, image, local, marshal, scratch, type Definition } from '../../src/llb/index.js';
 import { FileSyncDefinition } from '../../src/session/gen/filesync.js';
@@ -70,6 +71,22 @@ async function stopped(t: ExecutionContext<BuildContext>, daemon: TestDaemon): P
 	t.is((await daemon.stop()).code, 0);
 	await nothingLeft(t, t.context.store);
 }
+
+test.serial('a source policy denies, and puts other sources in place', async (t) => {
+	const { store, base, registry } = t.context;
+	const daemon = await startDaemon(store);
+	const client = daemon.connect();
+	const policy = (action: PolicyAction, identifier: string, to = ''): Partial<SolveRequest> => ({
+		SourcePolicy: Policy.create({ version: 1, rules: [{ action, selector: { identifier, matchType: MatchType.WILDCARD }, ...(to !== '' && { updates: { identifier: to } }) }] }),
+	});
+	const wanted = run(`${registry.host}/none:1`, 'echo policy >/file');
+	await t.throwsAsync(solve(client, { Definition: wanted }), { message: /none:1/ });
+	await t.notThrowsAsync(solve(client, { Definition: wanted, ...policy(PolicyAction.CONVERT, `docker-image://${registry.host}/none:*`, `docker-image://${base}:latest`) }));
+	await t.throwsAsync(solve(client, { Definition: run(base, 'true'), ...policy(PolicyAction.DENY, `docker-image://${registry.host}/*`) }), { message: /source "docker-image:\/\/.*\/base:latest" denied by policy/ });
+	await t.throwsAsync(solve(client, { Definition: wanted, SourcePolicySession: 'some' }), { message: /source policies of a session are not supported by obd/ });
+	client.close();
+	await stopped(t, daemon);
+});
 
 test.serial('two hundred sessions at once: each is served, none leaves anything', async (t) => {
 	const { store } = t.context;

@@ -2,6 +2,7 @@
 import { MountType, NetMode, loadDefinition, type Definition, type Vertex } from '../../llb/index.js';
 import { formatPlatform, parseReference, type Platform } from '../../image/index.js';
 import { platformOf, type Worker } from '../../ops/index.js';
+import type { SourcePolicies } from '../source-policy.js';
 import type { Material, SourceContext } from '../../sources/index.js';
 
 export type ImageMaterial = Extract<Material, { kind: 'image' }>;
@@ -27,8 +28,15 @@ export interface Capture {
 	readonly isIncomplete: boolean;
 }
 
+/** What it takes to say what a source is. */
+export interface SourceAccess {
+	readonly worker: Worker;
+	readonly policies: SourcePolicies;
+	readonly context: SourceContext;
+}
+
 /** Captures definitions, and images that were asked for without one. Everything once, sorted. */
-export async function capture(definitions: readonly Definition[], asked: readonly ImageMaterial[], worker: Worker, context: SourceContext): Promise<Capture> {
+export async function capture(definitions: readonly Definition[], asked: readonly ImageMaterial[], sources: SourceAccess): Promise<Capture> {
 	const vertices = new Map(definitions.flatMap((definition) => loadDefinition(definition).vertices).map((vertex) => [vertex.digest, vertex]));
 	const materials: Material[] = [];
 	const secrets: Lent[] = [];
@@ -37,7 +45,7 @@ export async function capture(definitions: readonly Definition[], asked: readonl
 	let isIncomplete = false;
 	for (const vertex of vertices.values()) {
 		const { kind } = vertex;
-		if (kind.$case === 'source') materials.push(await materialOf(vertex, worker, context));
+		if (kind.$case === 'source') materials.push(await materialOf(vertex, sources));
 		else if (kind.$case === 'build') isIncomplete = true;
 		else if (kind.$case === 'exec') {
 			for (const { mountType, secretOpt, SSHOpt } of kind.exec.mounts) {
@@ -66,9 +74,9 @@ export async function capture(definitions: readonly Definition[], asked: readonl
 	};
 }
 
-async function materialOf(vertex: Vertex, worker: Worker, context: SourceContext): Promise<Material> {
+async function materialOf(vertex: Vertex, { worker, policies, context }: SourceAccess): Promise<Material> {
 	if (vertex.kind.$case !== 'source') throw new TypeError('not a source');
-	const source = worker.sources.source(vertex.kind.source, platformOf(vertex, worker));
+	const source = worker.sources.source(policies.apply(vertex.kind.source), platformOf(vertex, worker));
 	return (await source.identity(context)).material;
 }
 

@@ -5,6 +5,7 @@ import type { Worker } from '../../ops/index.js';
 import type { SourceContext } from '../../sources/index.js';
 import { capture, forPlatform, type ImageMaterial } from './capture.js';
 import type { ProvenanceOptions } from './options.js';
+import type { SourcePolicies } from '../source-policy.js';
 import type { FrontendRequest } from './requests.js';
 import { invocationId, predicate, predicateTypes, type BuilderFacts, type PredicateInput, type StepLayers } from './predicate.js';
 
@@ -30,6 +31,7 @@ export interface ProvenanceInput {
 	readonly builder: BuilderFacts;
 	readonly started: Date;
 	readonly worker: Worker;
+	readonly policies: SourcePolicies;
 	readonly context: SourceContext;
 }
 
@@ -41,7 +43,7 @@ export async function withProvenance(output: BuildOutput, input: ProvenanceInput
 		platforms: await Promise.all(output.platforms.map(async (result, i) => {
 			const definition = input.results[i];
 			const asked = output.multiPlatform ? forPlatform(input.images, result.platform, platforms) : input.images;
-			const captured = await capture([...(definition ? [definition] : []), ...input.others], asked, input.worker, input.context);
+			const captured = await capture([...(definition ? [definition] : []), ...input.others], asked, input);
 			const { options, started, builder, root } = input;
 			const request = input.requestOf(definition);
 			if (options.completeMaterials && (captured.isIncomplete || captured.locals.length > 0)) throw incomplete(captured.locals);

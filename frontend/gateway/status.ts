@@ -10,8 +10,8 @@ export function statusOf(error: unknown): Status {
 	const details: Status['details'] = [];
 	let code = Code.UNKNOWN;
 	for (let e = error; e instanceof Error; e = e.cause) {
-		// An error that came as a status has its places in the details already.
-		if (e instanceof FrontendError && !(e.cause instanceof RpcError)) details.unshift(...e.sources.map(sourceDetail));
+		// An error that came as a status has its places in the details already. Clients read them from the last on.
+		if (e instanceof FrontendError && !(e.cause instanceof RpcError)) details.unshift(...e.sources.map(sourceDetail).reverse());
 		if (e instanceof UnsupportedError) {
 			code = Code.UNIMPLEMENTED;
 			details.unshift(errorDetail(e.kind === 'capability' ? 'FrontendCap' : 'Subrequest', { name: e.feature }));

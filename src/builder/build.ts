@@ -179,8 +179,8 @@ export class Build implements GatewayHost {
 		});
 	}
 
-	async resolveImageConfig(wanted: SourceOp, options: { readonly platform: ImageMetaPlatform; readonly logName: string }): Promise<ImageMeta> {
-		const source = this.#policies.apply(wanted);
+	async resolveImageConfig(wanted: SourceOp, options: { readonly platform: ImageMetaPlatform; readonly logName: string; readonly policies?: readonly SourcePolicy[] }): Promise<ImageMeta> {
+		const source = this.#policies.with(options.policies ?? []).apply(wanted);
 		return this.shown(options.logName, async () => {
 			const { reference, target, configBytes } = await this.worker.sources.image(source, options.platform, { session: this.session, signal: this.signal }).catch((error: unknown) => {
 				if (isCanceled(error)) throw error;
@@ -193,8 +193,9 @@ export class Build implements GatewayHost {
 		});
 	}
 
-	async resolveSourceMeta(source: SourceOp, options: { readonly logName: string; readonly objects?: boolean }): Promise<SourceMeta> {
-		return this.shown(options.logName, (reporter) => this.worker.sources.metadata(this.#policies.apply(source), { session: this.session, signal: this.signal, reporter }, options.objects ?? true));
+	async resolveSourceMeta(wanted: SourceOp, options: { readonly logName: string; readonly objects?: boolean; readonly policies?: readonly SourcePolicy[] }): Promise<SourceMeta> {
+		const source = this.#policies.with(options.policies ?? []).apply(wanted);
+		return this.shown(options.logName, (reporter) => this.worker.sources.metadata(source, { session: this.session, signal: this.signal, reporter }, options.objects ?? true));
 	}
 
 	/** Runs work that stands for no operation of the graph as a vertex of progress. */

@@ -187,7 +187,7 @@ export class Bridge {
 			identifier: `${layout ? 'oci-layout' : 'docker-image'}://${request.Ref}`,
 			attrs: new Map(layout ? [['oci.session', request.SessionID], ['oci.store', request.StoreID]] : []),
 		};
-		const meta = await host.resolveImageConfig(source, { platform: this.#platform(request.Platform), resolveMode: request.ResolveMode, logName: request.LogName });
+		const meta = await host.resolveImageConfig(source, { platform: this.#platform(request.Platform), resolveMode: request.ResolveMode, logName: request.LogName, policies: request.SourcePolicies });
 		return { Ref: meta.ref, Digest: meta.digest, Config: meta.config };
 	}
 
@@ -198,11 +198,11 @@ export class Bridge {
 		const response: wire.ResolveSourceMetaResponse = { Source: source, Image: undefined, Git: undefined, HTTP: undefined };
 		const [, scheme = ''] = /^([a-z-]+):\/\//.exec(source.identifier) ?? [];
 		if (scheme === 'docker-image' || scheme === 'oci-layout') {
-			const meta = await host.resolveImageConfig(source, { platform: this.#platform(request.Platform), resolveMode: request.ResolveMode, logName: request.LogName });
+			const meta = await host.resolveImageConfig(source, { platform: this.#platform(request.Platform), resolveMode: request.ResolveMode, logName: request.LogName, policies: request.SourcePolicies });
 			const Config = request.Image?.NoConfig ? new Uint8Array() : meta.config;
 			return { ...response, Source: { ...source, identifier: `${scheme}://${meta.ref}` }, Image: { Digest: meta.digest, Config, AttestationChain: undefined } };
 		}
-		const { git, gitCommit, http, httpLastModified } = await host.resolveSourceMeta(source, { logName: request.LogName, objects: request.Git?.ReturnObject ?? false });
+		const { git, gitCommit, http, httpLastModified } = await host.resolveSourceMeta(source, { logName: request.LogName, objects: request.Git?.ReturnObject ?? false, policies: request.SourcePolicies });
 		if (git) response.Git = { Checksum: git.checksum, Ref: git.ref, CommitChecksum: git.commitChecksum, CommitObject: gitCommit ?? new Uint8Array(), TagObject: git.tagObject ?? new Uint8Array() };
 		if (http) response.HTTP = { Checksum: http.checksum, Filename: http.filename, LastModified: httpLastModified, ChecksumResponse: undefined };
 		return response;

@@ -8,6 +8,8 @@ import type { Policy as SourcePolicy } from './gen/sourcepolicy.js';
 import type { WorkerRecord } from './gen/worker.js';
 import type { BuildReference } from './reference.js';
 
+type ImageOptions = Parameters<FrontendClient['resolveImageConfig']>[1];
+
 /** What a frontend is asked. */
 export interface AskedRequest {
 	/** `dockerfile.v0`, ... */
@@ -16,7 +18,7 @@ export interface AskedRequest {
 	readonly inputs: ReadonlyMap<string, Definition>;
 }
 
-export interface GatewayHost extends Pick<FrontendClient, 'resolveImageConfig' | 'warn'> {
+export interface GatewayHost extends Pick<FrontendClient, 'warn'> {
 	readonly worker: Worker;
 	/** What the client lends. */
 	readonly session: BuildSession;
@@ -28,8 +30,10 @@ export interface GatewayHost extends Pick<FrontendClient, 'resolveImageConfig' |
 	readonly workers: readonly WorkerRecord[];
 	/** Entitlements the client granted: `network.host`, `security.insecure`. */
 	readonly allow: readonly string[];
-	/** `objects`: git's commit and tag themselves too (default). */
-	resolveSourceMeta(source: SourceOp, options: { readonly logName: string; readonly objects?: boolean }): Promise<SourceMeta>;
+	/** `policies`: beside the build's. */
+	resolveImageConfig(source: SourceOp, options: ImageOptions & { readonly policies?: readonly SourcePolicy[] }): ReturnType<FrontendClient['resolveImageConfig']>;
+	/** `objects`: git's commit and tag themselves too (default). `policies`: beside the build's. */
+	resolveSourceMeta(source: SourceOp, options: { readonly logName: string; readonly objects?: boolean; readonly policies?: readonly SourcePolicy[] }): Promise<SourceMeta>;
 	/** A frontend is about to answer. */
 	asked(request: AskedRequest): void;
 	/** A frontend has answered, with what these definitions stand for. */

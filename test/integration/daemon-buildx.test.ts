@@ -64,7 +64,9 @@ test.serial('the response says what this build fetched of the layers of its lazy
 	t.is(first?.size, manifest.layers.at(-1)?.size);
 	t.true((first?.fetched ?? 0) >= 1_000_000 && (first?.fetched ?? 0) < 1_900_000, `${first?.fetched}`);
 	const second = (await fetchedBy(`FROM ${image}`, 'RUN cat /b > /dev/null'))?.[digest];
-	t.true((second?.fetched ?? 0) > 500_000 && (second?.fetched ?? 0) < 1_200_000, `${second?.fetched}`);
+	// What was read ahead the first time is there.
+	t.true((second?.fetched ?? 0) > 0 && (second?.fetched ?? 0) < 1_200_000, `${second?.fetched}`);
+	t.true((first?.fetched ?? 0) + (second?.fetched ?? 0) >= 2_000_000, `${first?.fetched} and ${second?.fetched}`);
 	t.is((await fetchedBy(`FROM ${image}`, 'RUN cat /b > /dev/null'))?.[digest]?.fetched, 0);
 	t.is(await fetchedBy('FROM scratch', 'COPY Dockerfile /'), undefined);
 });

@@ -67,6 +67,18 @@ void WritableLayer::open_files(int flags) {
   if (index_fd_ < 0) throw_errno("open " + index_path_);
 }
 
+void WritableLayer::write_headers() {
+  char block[kLsmtHeaderSize];
+  header_.flags = LsmtHeader::kIsHeader;
+  header_.index_offset = kLsmtHeaderSize;
+  encode_lsmt_header(header_, block);
+  pwrite_full(index_fd_, block, sizeof block, 0, index_path_);
+  header_.flags = LsmtHeader::kIsHeader | LsmtHeader::kDataFile;
+  header_.index_offset = 0;
+  encode_lsmt_header(header_, block);
+  pwrite_full(data_->fd(), block, sizeof block, 0, data_path_);
+}
+
 std::shared_ptr<WritableLayer> WritableLayer::create(const std::string& data_path, const std::string& index_path,
                                                      uint64_t virtual_size, const std::string& uuid,
                                                      const std::string& parent_uuid) {
@@ -78,16 +90,15 @@ std::shared_ptr<WritableLayer> WritableLayer::create(const std::string& data_pat
   if (virtual_size % kSector != 0 || virtual_size / kSector >= Segment::kMaxOffset) {
     throw FormatError(data_path, 0, "impossible virtual size " + std::to_string(virtual_size));
   }
-  layer->open_files(O_RDWR | O_CREAT | O_EXCL);
-  char block[kLsmtHeaderSize];
-  h.flags = LsmtHeader::kIsHeader;
-  h.index_offset = kLsmtHeaderSize;
-  encode_lsmt_header(h, block);
-  pwrite_full(layer->index_fd_, block, sizeof block, 0, index_path);
-  h.flags = LsmtHeader::kIsHeader | LsmtHeader::kDataFile;
-  h.index_offset = 0;
-  encode_lsmt_header(h, block);
-  pwrite_full(layer->data_->fd(), block, sizeof block, 0, data_path);
+  try {
+    layer->open_files(O_RDWR | O_CREAT | O_EXCL);
+    layer->write_headers();
+  } catch (...) {
+    // A file that was there before is not ours.
+    if (layer->data_) ::unlink(data_path.c_str());
+    if (layer->index_fd_ >= 0) ::unlink(index_path.c_str());
+    throw;
+  }
   return layer;
 }
 

@@ -20,7 +20,7 @@ namespace obd {
 
 class WritableLayer : public Layer {
  public:
-  // Creates both files; fails with EEXIST when one is there. `virtual_size` in bytes, a multiple of 512;
+  // Creates both files, or none: fails with EEXIST when one is there. `virtual_size` in bytes, a multiple of 512;
   // uuids as 8-4-4-4-12 hex or empty (std::invalid_argument otherwise).
   static std::shared_ptr<WritableLayer> create(const std::string& data_path, const std::string& index_path,
                                                uint64_t virtual_size, const std::string& uuid,
@@ -72,6 +72,7 @@ class WritableLayer : public Layer {
   class DataFile;
   WritableLayer(std::string data_path, std::string index_path);
   void open_files(int flags);
+  void write_headers();
   void load();
   void load_records();
   void load_extents();

@@ -15,7 +15,11 @@ export interface DeviceProbe {
 	readonly missing?: string;
 }
 
-/** The fastest first, by measurement: see test/vm/README.md. */
+/**
+ * The fastest first, by measurement (test/vm/bench, Linux 6.12 under emulation, requests in relation to a loop
+ * device on a raw file): 4 KiB random reads one at a time ublk 3.39, tcmu 1.44, fuse 0.39; 32 at a time 0.65,
+ * 0.28, 0.23; random writes 2.81, 1.90, 0.35; 128 KiB sequential reads 1.21, 0.63, 0.39.
+ */
 const order: readonly DeviceKind[] = ['ublk', 'tcmu', 'fuse'];
 
 /** A device server, or `auto` for the fastest that works. */

@@ -1,7 +1,7 @@
 // Device servers and builders that are killed: what goes on, what is lost, what is left.
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, open, readFile, rm } from 'node:fs/promises';
+import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -96,21 +96,24 @@ test('fuse: a server that is killed is an I/O error; no sealed layer and no fsyn
 	const file = path.join(place.mountPoint, 'lines');
 	await writeLines(file, () => count++ === 10);
 	const sealed = await committed(place, await sealMounted(device, place.mountPoint), 0);
+	// What is fsynced from here on is in the files of the writable layer, which go away when their server is dead.
+	const files = layersDirectory(place.instanceDir);
+	const kept = { data: path.join(place.root, 'kept.data'), index: path.join(place.root, 'kept.index') };
+	await link(path.join(files, '2.data'), kept.data);
+	await link(path.join(files, '2.index'), kept.index);
 	count = 0;
-	const writing = writeLines(path.join(place.mountPoint, 'more'), () => false);
-	await sleep(500);
+	const writing = writeLines(path.join(place.mountPoint, 'more'), () => ++count < 0);
+	await until(() => Promise.resolve(count > 2)); // two are written
 	const connections = await fuseConnections(place.instanceDir);
 	await killServer(place);
 	t.regex(await writing.then(String, (error: NodeJS.ErrnoException) => error.code ?? ''), /^(EIO|EROFS)$/);
 	await until(async () => (await allLeftovers(place, connections)).every((left) => left.startsWith('file')));
 
-	// What was fsynced is in the files of the writable layer, which the next start throws away.
-	const files = layersDirectory(place.instanceDir);
 	const disk = path.join(place.root, 'disk');
-	await flatten([sealed.kind === 'blob' ? sealed.path : '', { data: path.join(files, '2.data'), index: path.join(files, '2.index') }], disk);
+	await flatten([sealed.kind === 'blob' ? sealed.path : '', kept], disk);
 	await run('mount', ['-o', 'loop', disk, place.mountPoint]);
 	t.is(await readFile(file, 'utf8'), linesOf(10));
-	t.regex(await readFile(path.join(place.mountPoint, 'more'), 'utf8'), /^line 0\n/);
+	t.regex(await readFile(path.join(place.mountPoint, 'more'), 'utf8'), /^line 0\nline 1\n/);
 	await umount(place.mountPoint);
 
 	await releaseDevices(place.instanceDir);

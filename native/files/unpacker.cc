@@ -79,15 +79,22 @@ void Unpacker::remember(std::string path) {
   while (!path.empty() && unpacked_.insert(path).second) path.resize(path.rfind('/'));
 }
 
+// Whether a link on the way to `dir` points to something that is not there.
+bool Unpacker::leads_nowhere(const std::string& dir) const {
+  for (std::string path = clean_path(dir); path != "/"; path = dir_name(path)) {
+    if (root_.try_open(path, O_PATH)) return false;
+    if (root_.try_open(path, O_PATH | O_NOFOLLOW)) return true;
+  }
+  return false;
+}
+
 // The directory an entry lies in, made when missing. The one used last stays open.
 Unpacker::Parent& Unpacker::parent_of(const std::string& dir, const std::string& entry_path) {
   if (parent_.dir && parent_.asked == dir) return parent_;
   parent_ = Parent{};
   const std::string path = root_.resolve(dir);
   // Through a link that leads nowhere docker unpacks a layer, but not an archive.
-  const bool dangling = options_.mode == UnpackMode::archive && !root_.try_open(dir, O_PATH) &&
-                        root_.try_open(clean_path(dir), O_PATH | O_NOFOLLOW);
-  if (dangling) throw_path("open", entry_path, ENOENT);
+  if (options_.mode == UnpackMode::archive && leads_nowhere(dir)) throw_path("open", entry_path, ENOENT);
   make_dirs(root_, path, 0755, std::nullopt, std::nullopt);
   parent_ = {dir, path, root_.open_resolved(path, O_RDONLY | O_DIRECTORY)};
   return parent_;

@@ -43,6 +43,7 @@ class Unpacker {
   };
 
   void entry(const TarEntry& entry, TarReader& reader);
+  bool leads_nowhere(const std::string& dir) const;
   Parent& parent_of(const std::string& dir, const std::string& entry_path);
   bool whiteout(const std::string& base, Parent& parent);
   void remove_lower(int dirfd, const std::string& name, const std::string& path);

@@ -314,6 +314,11 @@ TEST_CASE("broken archives are refused") {
   TarEntry odd = entry("odd", 'Z');
   CHECK(broken(Archive().add(odd).done()) == "unhandled tar header type 90 of /odd");
   CHECK(broken(Archive().add(linked("h", '1', "missing")).done()) == "link /missing /h: no such file or directory");
+  for (const std::string name : {"l/f", "l/d/f"}) {
+    const std::string root = s.dir("lost" + std::to_string(name.size())), lost = Archive().add(linked("l", '2', "/nowhere")).add(entry(name)).done();
+    CHECK(failure([&] { unpack(lost, root, UnpackMode::archive); }) == "open /" + name + ": no such file or directory");
+    CHECK(failure([&] { unpack(lost, root, UnpackMode::layer); }) == "");
+  }
   s.file("t", tar);
   REQUIRE(system(("gzip -kf " + s.at("t")).c_str()) == 0);
   const std::string gz = s.read("t.gz");

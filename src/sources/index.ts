@@ -18,6 +18,7 @@ export type { GitMeta } from './git/index.js';
 export type { ConvertedLayers, ImageSourceOptions } from './image.js';
 export type { BlobImport } from './oci-layout.js';
 export { redactCredentials } from './redact.js';
+export { bodyOf, sendRequest } from './web-request.js';
 export type { Material, Source, SourceContent, SourceContext, SourceIdentity } from './source.js';
 
 export interface SourcesOptions extends ImageSourceOptions {

@@ -23,7 +23,7 @@ const test = anyTest as TestFn<BuildContext & { daemon: TestDaemon }>;
 setUpBuilds(test as unknown as TestFn<BuildContext>);
 
 test.serial.before(async (t) => { t.context.daemon = await startDaemon(t.context.store); });
-test.after.always((t) => { t.context.daemon?.program.kill('SIGKILL'); });
+test.after.always((t) => t.context.daemon?.stop());
 
 const control = ControlDefinition.fullName;
 const { methods } = ControlDefinition;

@@ -17,7 +17,7 @@ test.serial.before(async (t) => {
 	t.context.daemon = await startDaemon(t.context.store);
 });
 
-test.after.always((t) => { t.context.daemon?.program.kill('SIGKILL'); });
+test.after.always((t) => t.context.daemon?.stop());
 
 /** A build that is to succeed. */
 function build({ daemon }: { readonly daemon: TestDaemon }, args: readonly string[], options?: ClientOptions): Promise<ProgramResult> {

@@ -5,7 +5,6 @@ import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { familiarReference, parseReference } from '../../image/index.js';
 import { layoutContext } from './oci-layout.js';
-import { downloadDockerfile } from './remote-dockerfile.js';
 
 export interface Inputs {
 	/** By name: `context`, `dockerfile`, and those of named contexts. */
@@ -66,6 +65,7 @@ async function withRemoteDockerfile(flags: InputFlags, made: string[]): Promise<
 	const { context, file, signal } = flags;
 	// With stdin it counts that there is a file at all.
 	const found = await contextInputs(context === '-' ? flags : { ...flags, file: '' }, made);
+	const { downloadDockerfile } = await import('./remote-dockerfile.js'); // most builds need no web client
 	const written = await writtenDockerfile(await downloadDockerfile(file, signal), made);
 	return { ...found, directories: { ...found.directories, ...written }, attributes: { ...found.attributes, filename: 'Dockerfile', dockerfilekey: 'dockerfile' } };
 }

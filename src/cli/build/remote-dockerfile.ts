@@ -1,49 +1,34 @@
 // `--file URL`: the Dockerfile is got before the build, as buildx does it.
+import { Transport } from '../../registry/index.js';
+import { bodyOf, redactCredentials, sendRequest } from '../../sources/index.js';
 
 /** As buildx: no Dockerfile is larger. */
 const maxBytes = 2 * 1024 * 1024;
-/** Time for the whole of it. */
-const timeoutMs = 60_000;
 
 /** The content of a Dockerfile at an http(s) URL. Throws errors that name the URL, and the status where there is one. */
-export async function downloadDockerfile(url: string, signal: AbortSignal): Promise<Buffer> {
-	const { pathname } = new URL(url);
-	const timeout = AbortSignal.timeout(timeoutMs);
-	const failed = (reason: string, cause?: unknown): Error => new Error(`failed to load ${withoutCredentials(url)}: ${reason}`, { cause });
-	try {
-		const response = await fetch(withoutCredentials(url), { headers: authorization(url), signal: AbortSignal.any([signal, timeout]) });
-		if (!response.ok) {
-			await response.body?.cancel();
-			throw failed(`invalid response status ${response.status}`);
-		}
-		const chunks: Uint8Array[] = [];
-		let size = 0;
-		for await (const chunk of response.body ?? []) {
-			size += (chunk as Uint8Array).length;
-			if (size > maxBytes) throw failed(`Dockerfile ${pathname} bigger than allowed max size (2MB)`);
-			chunks.push(chunk as Uint8Array);
-		}
-		return Buffer.concat(chunks);
-	} catch (error) {
+export async function downloadDockerfile(address: string, signal: AbortSignal): Promise<Buffer> {
+	const url = new URL(address);
+	const failed = (reason: string, cause?: unknown): Error => new Error(`failed to load ${redactCredentials(url.href)}: ${reason}`, { cause });
+	const response = await sendRequest(new Transport(), { method: 'GET', url, headers: authorization(url), signal }).catch((error: unknown) => {
 		signal.throwIfAborted();
-		if (timeout.aborted) throw failed(`no answer within ${timeoutMs / 1000} seconds`, error);
-		if (!(error instanceof TypeError)) throw error;
-		// fetch says what happened in the cause.
-		throw failed((error.cause as Error | undefined)?.message ?? error.message, error);
+		throw failed((error as Error).message, error);
+	});
+	if (response.status < 200 || response.status >= 400) {
+		response.body.destroy();
+		throw failed(`invalid response status ${response.status}`);
 	}
+	const chunks: Buffer[] = [];
+	let size = 0;
+	for await (const chunk of bodyOf(response) as AsyncIterable<Buffer>) {
+		size += chunk.length;
+		if (size > maxBytes) throw failed(`Dockerfile ${url.pathname} bigger than allowed max size (2MB)`);
+		chunks.push(chunk);
+	}
+	return Buffer.concat(chunks);
 }
 
-/** fetch takes no credentials in a URL; they go into the head of the request. */
-function authorization(url: string): Record<string, string> {
-	const { username, password } = new URL(url);
+/** The credentials of a URL, as a browser or Go sends them. */
+function authorization({ username, password }: URL): Record<string, string> {
 	if (username === '' && password === '') return {};
-	const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-	return { authorization: `Basic ${Buffer.from(pair).toString('base64')}` };
-}
-
-function withoutCredentials(url: string): string {
-	const bare = new URL(url);
-	bare.username = '';
-	bare.password = '';
-	return bare.href;
+	return { authorization: `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString('base64')}` };
 }

@@ -29,9 +29,17 @@ export async function startDockerd(directory: string): Promise<Dockerd> {
 			const ended = new Promise((resolve) => daemon.once('exit', resolve));
 			daemon.kill('SIGTERM');
 			if (daemon.exitCode === null) await ended;
-			// What it leaves mounted when it is stopped while it works.
-			spawnSync('sh', ['-c', 'grep -o " $0/[^ ]*" /proc/self/mountinfo | sort -r | xargs -r umount -l', directory]);
-			rmSync(directory, { recursive: true, force: true });
+			// What it leaves mounted when it is stopped while it works. The list of mounts may miss some while others come and go.
+			for (let tries = 1; ; tries++) {
+				spawnSync('sh', ['-c', 'grep -o " $0/[^ ]*" /proc/self/mountinfo | sort -r | xargs -r umount -l', directory]);
+				try {
+					rmSync(directory, { recursive: true, force: true });
+					return;
+				} catch (error) {
+					if (tries === 20) throw error;
+					await sleep(100);
+				}
+			}
 		},
 	};
 }

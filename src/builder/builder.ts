@@ -20,6 +20,7 @@ import { CanceledError, Solver, isCanceled, type StatusSink } from '../solver/in
 import { ImageResolver, Sources } from '../sources/index.js';
 import { Store, type CollectPolicy } from '../store/index.js';
 import { pushAccelerated, type AccelerateOptions } from './acceleration.js';
+import { BlobAccess } from './blob-access.js';
 import { Build, type BuildOptions } from './build.js';
 import { StoreCache } from './cache.js';
 import { BuilderLease } from './lease.js';
@@ -74,6 +75,7 @@ export class Builder {
 	readonly #registry: RegistryClient;
 	readonly #isInsecure: (domain: string) => boolean;
 	readonly #transport = new Transport();
+	readonly #access = new BlobAccess();
 	readonly #runtime: Runtime;
 	readonly #snapshots: SnapshotManager;
 	readonly #mountDir: string;
@@ -99,7 +101,7 @@ export class Builder {
 			traces: stores.traces,
 			verify: options.lazy?.verify ?? false,
 		});
-		this.resolver = new ImageResolver({ registry: this.#registry, cache: stores.documents, isInsecure });
+		this.resolver = new ImageResolver({ registry: this.#registry, cache: stores.documents, isInsecure, onShown: ({ credentials }, source, digests) => { this.#access.lend(credentials, source, digests); } });
 		const images = { resolver: this.resolver, registry: this.#registry, snapshots: this.#snapshots, converted: stores.converted };
 		this.worker = {
 			snapshots: this.#snapshots,
@@ -159,11 +161,12 @@ export class Builder {
 
 	/** Runs `work` with a build, which ends with it. Aborting the build's signal cancels it with `CanceledError`. */
 	async run<T>(options: BuildOptions, work: (build: Build) => Promise<T>): Promise<T> {
-		const { signal } = options;
+		const { signal, session: { credentials } } = options;
 		const build = new Build(this, options);
 		const stop = (): void => { this.#stopFetching(); };
 		signal.addEventListener('abort', stop, { once: true });
 		this.#builds++;
+		this.#access.enter(credentials);
 		this.#resumeFetching();
 		try {
 			signal.throwIfAborted();
@@ -175,6 +178,7 @@ export class Builder {
 			this.#builds--;
 			signal.removeEventListener('abort', stop);
 			build.close();
+			this.#access.leave(credentials);
 			if (options.isOneOfMany && this.#builds === 0) void this.#settle();
 		}
 	}
@@ -306,7 +310,7 @@ export class Builder {
 		this.#isPrivate = true;
 		await makePrivate(this.#mountDir);
 		return startDeviceServer({
-			root, instanceDir, hosts,
+			root, instanceDir, hosts, access: this.#access,
 			...(deviceKind !== undefined && { deviceKind }),
 			noteReads: this.explainsReads,
 			...(lazy?.fetchTimeout !== undefined && { fetchTimeout: lazy.fetchTimeout }),

@@ -6,10 +6,10 @@ import type { DeviceKind } from '../native/device.js';
 import type { HostConfigs } from '../registry/index.js';
 import { layersDirectory, releaseDevices } from './leftovers.js';
 import { chooseDevice, type DeviceChoice } from './probe.js';
-import type { EventName, Message, Method, ServerConfig, ServerMethods } from './protocol.js';
+import type { EventName, Message, Method, QuestionMessage, ServerConfig, ServerMethods } from './protocol.js';
 import { ServedState } from './served-state.js';
 import { ServerProcess } from './server-process.js';
-import type { AttachOptions, CommittedLayer, CommitOptions, Device, DeviceError, DeviceServer, DeviceStats, ExplainedReads, FrozenLayer } from './types.js';
+import type { Access, AccessCall, AttachOptions, CommittedLayer, CommitOptions, Device, DeviceError, DeviceServer, DeviceStats, ExplainedReads, FrozenLayer } from './types.js';
 
 export interface DeviceServerOptions {
 	/** The store's directory; fetched blocks are cached below it, for all builds of the host. */
@@ -26,6 +26,8 @@ export interface DeviceServerOptions {
 	readonly blockCacheSize?: number;
 	/** Keeps what `explainReads` needs. */
 	readonly noteReads?: boolean;
+	/** Who may read remote blobs; by default this host itself, by its own configuration. */
+	readonly access?: Access;
 }
 
 /** The device server has ended, or could not be started. */
@@ -46,8 +48,9 @@ const closeDeadlineMs = 15_000;
 const maxRestarts = 5;
 const restartPeriodMs = 60_000;
 
-/** The number of the one call that is not made again. */
+/** The numbers of calls that are not made again: they begin anew with each server. */
 const recoverCall = -1;
+const accessCall = -2;
 
 /** Starts a device server. Its devices, mounts included, go away with it or with this process, whatever ends first. */
 export async function startDeviceServer(options: DeviceServerOptions): Promise<DeviceServer> {
@@ -60,6 +63,8 @@ export async function startDeviceServer(options: DeviceServerOptions): Promise<D
 class Client implements DeviceServer {
 	readonly ready: Promise<void>;
 	readonly #config: ServerConfig;
+	readonly #access: Access | undefined;
+	readonly #stopListening: (() => void) | undefined;
 	readonly #state = new ServedState();
 	readonly #pending = new Map<number, Pending>();
 	readonly #listeners = new Set<(error: DeviceError) => void>();
@@ -77,7 +82,9 @@ class Client implements DeviceServer {
 	#becomeReady: { resolve: () => void; reject: (error: Error) => void } = { resolve: () => undefined, reject: () => undefined };
 	#becomeOver: () => void = () => undefined;
 
-	constructor({ root, instanceDir, hosts = {}, fetchTimeout, blockCacheSize, noteReads }: DeviceServerOptions, kind: DeviceKind) {
+	constructor({ root, instanceDir, hosts = {}, fetchTimeout, blockCacheSize, noteReads, access }: DeviceServerOptions, kind: DeviceKind) {
+		this.#access = access;
+		this.#stopListening = access?.listen((call) => { this.#tell(call); });
 		this.#config = { root, directory: instanceDir, kind, hosts, ...(fetchTimeout !== undefined && { fetchTimeout }), ...(blockCacheSize !== undefined && { blockCacheSize }), ...(noteReads !== undefined && { noteReads }) };
 		this.ready = new Promise((resolve, reject) => {
 			this.#becomeReady = { resolve, reject };
@@ -225,6 +232,7 @@ class Client implements DeviceServer {
 
 	#onMessage(message: Message): void {
 		if ('event' in message) return this.#onEvent(message.event, message.data);
+		if ('ask' in message) return void this.#answer(message);
 		if (!('reply' in message)) return;
 		if (message.reply === recoverCall) return this.#becomeLive();
 		const pending = this.#pending.get(message.reply);
@@ -237,11 +245,25 @@ class Client implements DeviceServer {
 
 	#onEvent(event: EventName, data: unknown): void {
 		if (event === 'ready') {
+			for (const call of this.#access?.calls() ?? []) this.#tell(call);
 			if (this.#restarts.length === 0) return this.#becomeLive();
 			const params: ServerMethods['recover']['params'] = { ...this.#state.snapshot(), generation: this.#restarts.length };
 			this.#process.send({ call: recoverCall, method: 'recover', params });
 		} else {
 			for (const listener of this.#listeners) listener(data as DeviceError);
+		}
+	}
+
+	#tell({ method, params }: AccessCall): void {
+		this.#process.send({ call: accessCall, method, params });
+	}
+
+	async #answer({ ask, question }: QuestionMessage): Promise<void> {
+		const asker = this.#process;
+		try {
+			asker.send({ answer: ask, result: await this.#access?.answer(question) });
+		} catch (error) {
+			asker.send({ answer: ask, error: error instanceof Error ? error.message : String(error) });
 		}
 	}
 
@@ -263,6 +285,7 @@ class Client implements DeviceServer {
 			this.#process = this.#start();
 			return;
 		}
+		this.#stopListening?.();
 		// Whatever the server had is released here when it could not do it itself.
 		this.#failure = new DeviceServerError(reason);
 		const pending = [...this.#pending.values(), this.#becomeReady];

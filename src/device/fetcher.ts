@@ -1,20 +1,25 @@
 // How the device server gets bytes of remote blobs.
 import { deviceAddon, type FetchRequest } from '../native/device.js';
+import type { Place, Places } from './places.js';
 import type { RemoteSource } from './types.js';
 
 export interface BlobFetcher {
 	/**
-	 * Reads exactly the bytes asked for. Retries what can be retried until nothing has come for a time limit, or
-	 * `signal` aborts. The error's message says what failed, where (registry, status) and how long it was tried.
+	 * Reads exactly the bytes asked for, from the first place that gives them. Retries what can be retried until
+	 * nothing has come for a time limit, or `signal` aborts. The error's message says what failed, where
+	 * (registry, status) and how long it was tried.
 	 */
-	readRange(source: RemoteSource, request: FetchRequest, signal: AbortSignal): Promise<Uint8Array>;
+	readRange(places: readonly Place[], request: FetchRequest, signal: AbortSignal): Promise<Uint8Array>;
+	/** Forgets what it knows of somebody. */
+	forget(login: string): void;
 }
 
 /** Answers one request of the native side, whatever happens; `closing` ends it early. */
-export async function answerFetch(fetcher: () => Promise<BlobFetcher>, request: FetchRequest, closing: AbortSignal): Promise<void> {
+export async function answerFetch(fetcher: () => Promise<BlobFetcher>, places: Places, request: FetchRequest, closing: AbortSignal): Promise<void> {
 	try {
 		closing.throwIfAborted();
-		const data = await (await fetcher()).readRange(JSON.parse(request.source) as RemoteSource, request, closing);
+		const candidates = places.of(request.digest, JSON.parse(request.source) as RemoteSource);
+		const data = await (await fetcher()).readRange(candidates, request, closing);
 		deviceAddon().completeFetch(request.id, data);
 	} catch (error) {
 		deviceAddon().failFetch(request.id, error instanceof Error ? error.message : String(error));

@@ -8,4 +8,5 @@ export { probeDevices, type DeviceChoice, type DeviceProbe } from './probe.js';
 export type { DeviceKind } from '../native/device.js';
 export { remoteBlobs } from './remote-blobs.js';
 export type { BlobFetcher } from './fetcher.js';
+export type { LentBlobs, LoginQuestion } from './protocol.js';
 export type * from './types.js';

@@ -1,9 +1,9 @@
 // What the builder and the device server process say to each other: calls of the builder, and events of
 // the server.
 import type { DeviceKind } from '../native/device.js';
-import type { HostConfigs } from '../registry/index.js';
+import type { HostConfigs, TokenRequest } from '../registry/index.js';
 import type { ServedSnapshot } from './served-state.js';
-import type { CommittedLayer, CommitOptions, DeviceError, DeviceStats, ExplainedReads, LowerLayer, TracedRun } from './types.js';
+import type { CommittedLayer, CommitOptions, DeviceError, DeviceStats, ExplainedReads, LowerLayer, RemoteSource, TracedRun } from './types.js';
 
 /**
  * The methods of the server: parameter and result. The builder names devices and writable layers, so that a
@@ -32,9 +32,24 @@ export interface ServerMethods {
 	 * any more is taken away, and calls for it fail with the reason. `generation` counts the servers.
 	 */
 	recover: { params: ServedSnapshot & { generation: number }; result: null };
+	/** A build has begun; `login` names who asks registries for its blobs. */
+	enter: { params: { login: string }; result: null };
+	/** It was shown these blobs at this place; without a login by this host itself. */
+	lend: { params: LentBlobs; result: null };
+	/** It has ended: nobody is asked in its name any more. */
+	leave: { params: { login: string }; result: null };
 	close: { params: null; result: null };
 }
 export type Method = keyof ServerMethods;
+
+export interface LentBlobs {
+	readonly login?: string;
+	readonly source: RemoteSource;
+	readonly digests: readonly string[];
+}
+
+/** What the server asks the builder when a registry wants to know who reads: credentials for a host, or a token. */
+export type LoginQuestion = { readonly login: string; readonly host: string } | { readonly login: string; readonly token: TokenRequest };
 
 export interface ServerEvents {
 	/** Sent once, when calls can come. */
@@ -57,7 +72,17 @@ export interface EventMessage {
 	readonly event: EventName;
 	readonly data: unknown;
 }
-export type Message = CallMessage | ReplyMessage | EventMessage;
+export interface QuestionMessage {
+	readonly ask: number;
+	readonly question: LoginQuestion;
+}
+/** Without result and error: he has none. */
+export interface AnswerMessage {
+	readonly answer: number;
+	readonly result?: unknown;
+	readonly error?: string;
+}
+export type Message = CallMessage | ReplyMessage | EventMessage | QuestionMessage | AnswerMessage;
 
 /** What the server process is started with, as JSON in its first argument. */
 export interface ServerConfig {

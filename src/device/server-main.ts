@@ -3,7 +3,7 @@
 import { Socket } from 'node:net';
 import { Channel } from './channel.js';
 import type { BlobFetcher } from './fetcher.js';
-import type { CallMessage, Message, Method, ServerConfig, ServerEvents } from './protocol.js';
+import type { AnswerMessage, CallMessage, LoginQuestion, Message, Method, ServerConfig, ServerEvents } from './protocol.js';
 import { Server } from './server.js';
 
 // The terminal's signals are for the builder, which says when the devices are no longer needed.
@@ -14,11 +14,25 @@ let fetcher: Promise<BlobFetcher> | undefined;
 
 /** Loads the registry client when the first remote layer is opened: a build of local layers never needs it. */
 function loadFetcher(): Promise<BlobFetcher> {
-	fetcher ??= import('./registry-fetcher.js').then(({ registryFetcher }) => registryFetcher(config));
+	fetcher ??= import('./registry-fetcher.js').then(({ registryFetcher }) => registryFetcher(config, ask));
 	return fetcher;
 }
 
-const server = await Server.start(config, loadFetcher, (error) => emit('deviceError', error));
+const questions = new Map<number, (answer: AnswerMessage) => void>();
+let questionCount = 0;
+
+function ask(question: LoginQuestion): Promise<unknown> {
+	const number = questionCount++;
+	return new Promise((resolve, reject) => {
+		questions.set(number, ({ result, error }) => {
+			if (error === undefined) resolve(result);
+			else reject(new Error(error));
+		});
+		channel.send({ ask: number, question });
+	});
+}
+
+const server = await Server.start(config, loadFetcher, (login) => void fetcher?.then(({ forget }) => { forget(login); }), (error) => emit('deviceError', error));
 let closing: Promise<unknown> | undefined;
 const close = (): Promise<unknown> => (closing ??= server.handlers.close(null));
 
@@ -35,6 +49,10 @@ function emit<E extends keyof ServerEvents>(event: E, data: ServerEvents[E]): vo
 }
 
 async function onMessage(message: Message): Promise<void> {
+	if ('answer' in message) {
+		questions.get(message.answer)?.(message);
+		questions.delete(message.answer);
+	}
 	if (!('call' in message)) return;
 	try {
 		const result = message.method === 'close' ? await close() : await dispatch(message.method, message);

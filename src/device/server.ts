@@ -5,6 +5,7 @@ import path from 'node:path';
 import { deviceAddon, type BlobPlace, type DeviceFault, type DeviceKind, type WritableFiles } from '../native/device.js';
 import { answerFetch, type BlobFetcher } from './fetcher.js';
 import { instanceLabel, layersDirectory, mountsOf, unmountDevices } from './leftovers.js';
+import { Places } from './places.js';
 import type { Method, ServerConfig, ServerMethods } from './protocol.js';
 import { remoteBlobs } from './remote-blobs.js';
 import type { DeviceState, LayerState } from './served-state.js';
@@ -38,25 +39,31 @@ export class Server {
 	readonly #lost = new Map<string, string>();
 	/** Native numbers of the frozen layers. */
 	readonly #frozen = new Map<string, number>();
+	readonly #places = new Places();
+	readonly #forget: (login: string) => void;
 	readonly #filesDir: string;
 	readonly #label: string;
 	readonly #kind: DeviceKind;
 	/** Aborted: no read is fetched. */
 	#fetching = new AbortController();
 
-	private constructor(config: ServerConfig) {
+	private constructor(config: ServerConfig, forget: (login: string) => void) {
+		this.#forget = forget;
 		this.#filesDir = layersDirectory(config.directory);
 		this.#label = instanceLabel(config.directory);
 		this.#kind = config.kind;
 	}
 
-	/** `onError` is told of failed block requests. The fetcher is asked for when the first remote layer is read. */
-	static async start(config: ServerConfig, fetcher: () => Promise<BlobFetcher>, onError: (error: DeviceError) => void): Promise<Server> {
-		const server = new Server(config);
+	/**
+	 * `onError` is told of failed block requests. The fetcher is asked for when the first remote layer is read;
+	 * `forget` tells it, if it is there, that somebody has gone.
+	 */
+	static async start(config: ServerConfig, fetcher: () => Promise<BlobFetcher>, forget: (login: string) => void, onError: (error: DeviceError) => void): Promise<Server> {
+		const server = new Server(config, forget);
 		const blockCache = path.join(config.root, 'cache', 'blocks');
 		await Promise.all([mkdir(server.#filesDir, { recursive: true }), mkdir(blockCache, { recursive: true })]);
 		deviceAddon().startDeviceHost(
-			(request) => void answerFetch(fetcher, request, server.#fetching.signal),
+			(request) => void answerFetch(fetcher, server.#places, request, server.#fetching.signal),
 			(fault) => onError(server.#describe(fault)),
 			blockCache,
 			config.blockCacheSize ?? defaultBlockCacheSize,
@@ -138,6 +145,19 @@ export class Server {
 			for (const { id, lowers } of layers) await this.#openFrozen(id, lowers).catch(() => undefined); // who needs it says so
 			await Promise.all(devices.map((device) => this.#takeOver(device, generation)));
 			return null;
+		},
+		enter: ({ login }) => {
+			this.#places.enter(login);
+			return Promise.resolve(null);
+		},
+		lend: ({ login, source, digests }) => {
+			this.#places.add({ login, source }, digests);
+			return Promise.resolve(null);
+		},
+		leave: ({ login }) => {
+			this.#places.leave(login);
+			this.#forget(login);
+			return Promise.resolve(null);
 		},
 		close: async () => {
 			await this.#closeDevices();

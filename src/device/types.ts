@@ -1,5 +1,6 @@
 // What the rest of the builder knows of block devices. The device server process implements it; the
 // snapshot room is its only user.
+import type { LentBlobs, LoginQuestion } from './protocol.js';
 
 /** A sealed or frozen layer that can stand below others in a stack. */
 export type LowerLayer =
@@ -145,6 +146,21 @@ export interface FetchedPart {
 }
 /** By layer digest; layers of which nothing was fetched are not in it. */
 export type ExplainedReads = Readonly<Record<string, readonly FetchedPart[]>>;
+
+/** What a device server is told of who may read remote blobs; in the order of the calls. */
+export type AccessCall =
+	| { readonly method: 'enter' | 'leave'; readonly params: { readonly login: string } }
+	| { readonly method: 'lend'; readonly params: LentBlobs };
+
+/** Who may read remote blobs; the builder knows. */
+export interface Access {
+	/** All a new device server has to be told. */
+	calls(): readonly AccessCall[];
+	/** Calls `listener` with what is new, until the returned function is called. */
+	listen(listener: (call: AccessCall) => void): () => void;
+	/** What he says who is asked; undefined: nothing. Throws when he fails, or is gone. */
+	answer(question: LoginQuestion): Promise<unknown>;
+}
 
 /** The device server process as the builder sees it. */
 export interface DeviceServer {

@@ -1,18 +1,12 @@
 // Logging in to one registry host: nothing until it asks, then basic, or bearer tokens from its token
 // server, one for each scope, renewed before they end.
 import { parseChallenges, type Challenge } from './challenge.js';
-import type { CredentialProvider, Credentials } from './credentials.js';
+import type { CredentialProvider, Credentials, Token } from './credentials.js';
 import { asked, isRegistryError, RegistryError } from './errors.js';
 import { normalizeScopes } from './scopes.js';
 import { untilAborted } from './signals.js';
 import { readBody, unexpectedStatus, type HttpRequest, type HttpResponse, type Transport } from './transport.js';
 import type { HostConfig } from './hosts.js';
-
-interface Token {
-	readonly value: string;
-	/** Milliseconds since 1970; a new one is fetched from then on. */
-	readonly renewAt: number;
-}
 
 const clientId = 'obd';
 const maxTokenAnswer = 1024 * 1024;
@@ -27,6 +21,8 @@ export class Authorizer {
 	readonly #tokens = new Map<string, Promise<Token>>();
 	/** What the host really wants for requests with some scopes, where it told. */
 	readonly #wanted = new Map<string, string>();
+	/** The last token for some scopes that was not good enough. */
+	readonly #refused = new Map<string, string>();
 
 	constructor(
 		private readonly host: string, private readonly transport: Transport,
@@ -59,7 +55,10 @@ export class Authorizer {
 	async #refuse(challenge: Challenge, scopes: readonly string[], used: string | undefined): Promise<void> {
 		const key = this.#key(scopes);
 		const token = await this.#tokens.get(key)?.catch(() => undefined);
-		if (token !== undefined && used === `Bearer ${token.value}`) this.#tokens.delete(key);
+		if (token !== undefined && used === `Bearer ${token.value}`) {
+			this.#tokens.delete(key);
+			this.#refused.set(key, token.value);
+		}
 		this.#wanted.set(scopesKey(scopes), scopesKey([...scopes, challenge.parameters['scope'] ?? '']));
 	}
 
@@ -107,6 +106,8 @@ export class Authorizer {
 	async #fetchToken(challenge: Challenge, scopes: readonly string[]): Promise<Token> {
 		const realm = this.#realm(challenge);
 		const service = challenge.parameters['service'] ?? '';
+		const lent = await this.#lentToken(realm, service, scopes);
+		if (lent) return lent;
 		const credentials = await this.#lookUp();
 		if (credentials?.registryToken !== undefined) return { value: credentials.registryToken, renewAt: Infinity };
 		try {
@@ -123,6 +124,16 @@ export class Authorizer {
 			if (!isRegistryError(error)) throw error;
 			const what = credentials === undefined ? 'failed to fetch anonymous token' : 'failed to fetch oauth token';
 			throw error.withMessage(`failed to authorize: ${what}: ${error.message}`);
+		}
+	}
+
+	/** From somebody who does not show us his credentials. */
+	async #lentToken(realm: URL, service: string, scopes: readonly string[]): Promise<Token | undefined> {
+		const refused = this.#refused.get(scopes.join(' '));
+		try {
+			return await this.provider.token?.({ host: this.host, realm: realm.href, service, scopes, ...(refused !== undefined && { refused }) });
+		} catch (error) {
+			throw new RegistryError(`failed to authorize: ${(error as Error).message}`, { kind: 'unauthorized', registry: this.host, method: 'GET', path: '', cause: error });
 		}
 	}
 

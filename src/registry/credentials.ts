@@ -12,8 +12,31 @@ export interface Credentials {
 	readonly registryToken?: string;
 }
 
-/** Looks up what to say to a host; undefined means anonymous. Asked only when a registry demands it. */
-export type CredentialProvider = (host: string) => Promise<Credentials | undefined>;
+/** Who somebody is to registries. Asked only when a registry demands it. */
+export interface CredentialProvider {
+	/** What to say to a host; undefined means anonymous. */
+	(host: string): Promise<Credentials | undefined>;
+	/** A token from whoever logs in himself; undefined: he leaves it to us, with his credentials. Absent: always. */
+	readonly token?: (request: TokenRequest) => Promise<Token | undefined>;
+}
+
+/** A registry's demand for a token (distribution's token authentication). */
+export interface TokenRequest {
+	/** The registry's. */
+	readonly host: string;
+	/** URL of the token server. */
+	readonly realm: string;
+	readonly service: string;
+	readonly scopes: readonly string[];
+	/** A token for the same that the registry did not take. */
+	readonly refused?: string;
+}
+
+export interface Token {
+	readonly value: string;
+	/** Milliseconds since 1970; a new one is fetched from then on. */
+	readonly renewAt: number;
+}
 
 interface DockerAuth {
 	readonly auth?: string;

@@ -1,8 +1,10 @@
 // Reading parts of layers for a device that waits for them: patient, but never for ever.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RegistryClient, type RegistryOptions } from './client.js';
+import type { CredentialProvider } from './credentials.js';
 import { isRegistryError } from './errors.js';
 import { Patience } from './patience.js';
+import type { Repository } from './repository.js';
 import { lazyRetryPolicy } from './retry.js';
 import { allowManyListeners } from './signals.js';
 import { SpooledBlobs } from './spool.js';
@@ -60,13 +62,13 @@ export class LazyReader {
 	/**
 	 * Exactly the bytes asked for. What may be gone the next time is tried again, from where it broke, until
 	 * nothing has come for the timeout or `signal` fires; the error then says what failed, where, how often and
-	 * for how long it was tried.
+	 * for how long it was tried. `reader`: whose credentials are used; undefined: those of this reader's options.
 	 */
-	async readRange(location: BlobLocation, request: RangeRequest, signal: AbortSignal): Promise<Uint8Array> {
+	async readRange(location: BlobLocation, request: RangeRequest, signal: AbortSignal, reader?: CredentialProvider): Promise<Uint8Array> {
 		const started = performance.now();
 		const patience = new Patience(this.#timeout, signal);
 		try {
-			return await this.#read(location, request, patience);
+			return await this.#read(this.#client.as(reader).repository(location.repository, { insecure: location.insecure }), request, patience);
 		} catch (error) {
 			signal.throwIfAborted();
 			if (!isRegistryError(error)) throw error;
@@ -76,8 +78,7 @@ export class LazyReader {
 		}
 	}
 
-	async #read(location: BlobLocation, request: RangeRequest, patience: Patience): Promise<Uint8Array> {
-		const repository = this.#client.repository(location.repository, { insecure: location.insecure });
+	async #read(repository: Repository, request: RangeRequest, patience: Patience): Promise<Uint8Array> {
 		const { digest, blobSize, offset, length, again } = request;
 		const spooled = this.#spools.get(repository, digest);
 		if (spooled) return spooled.read(offset, length, patience);

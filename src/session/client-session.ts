@@ -9,8 +9,9 @@ import { AuthDefinition } from './gen/auth.js';
 import { SecretsDefinition } from './gen/secrets.js';
 import { SSHDefinition } from './gen/ssh.js';
 import { UploadDefinition } from './gen/upload.js';
-import type { BuildSession, ContentStore, ExportReceiver, LocalDirectory, LocalRequest, RegistryCredentials, SshSocket, SshSocketOptions } from './index.js';
+import type { BuildSession, ContentStore, ExportReceiver, LocalDirectory, LocalRequest, RegistryCredentials, RegistryLogin, RegistryToken, RegistryTokenRequest, SshSocket, SshSocketOptions } from './index.js';
 import { relayAgent } from './ssh-agent.js';
+import { authPatience, type TokenPool } from './tokens.js';
 import { Tunnel } from './tunnel.js';
 
 /** Secrets are small by nature; BuildKit refuses more than this as well. */
@@ -21,6 +22,7 @@ export interface ClientSessionOptions {
 	readonly caller: Caller | undefined;
 	readonly find: (id: string) => Promise<Caller>;
 	readonly transfers: Transfers;
+	readonly tokens: TokenPool;
 	/** The build's. */
 	readonly signal: AbortSignal;
 }
@@ -28,7 +30,10 @@ export interface ClientSessionOptions {
 export class ClientSession implements BuildSession {
 	readonly #releases: (() => void)[] = [];
 	/** A client without credentials, and a build without a client, are anonymous: this host's own are not theirs. */
-	readonly credentials = (host: string): Promise<RegistryCredentials | undefined> => this.#credentialsFor(host);
+	readonly credentials: RegistryLogin = Object.assign(
+		(host: string) => this.#credentialsFor(host),
+		{ token: (request: RegistryTokenRequest) => this.#tokenFor(request) },
+	);
 
 	constructor(private readonly options: ClientSessionOptions) {}
 
@@ -96,8 +101,13 @@ export class ClientSession implements BuildSession {
 	async #credentialsFor(Host: string): Promise<RegistryCredentials | undefined> {
 		const { caller, signal } = this.options;
 		if (!caller?.has(AuthDefinition, AuthDefinition.methods.credentials)) return undefined;
-		const { Username, Secret } = await caller.unary(AuthDefinition, AuthDefinition.methods.credentials, { Host }, { signal });
+		const { Username, Secret } = await caller.unary(AuthDefinition, AuthDefinition.methods.credentials, { Host }, { signal, timeout: authPatience });
 		return Secret === '' ? undefined : { username: Username, secret: Secret };
+	}
+
+	async #tokenFor(request: RegistryTokenRequest): Promise<RegistryToken | undefined> {
+		const { caller, tokens, signal } = this.options;
+		return caller && tokens.token(caller, request, signal);
 	}
 
 	/** The session a source names, while it is there; else the build's own. */

@@ -22,9 +22,35 @@ export interface BuildSession {
 	/** A content store by the id clients give it: `oci:NAME` (a layout lent as a context), `local:DIR` (a cache). Throws when there is none. */
 	contentStore(id: string): Promise<ContentStore>;
 	/** Who the client is to a registry host; absent where this host's own configuration says it. */
-	readonly credentials?: (host: string) => Promise<RegistryCredentials | undefined>;
+	readonly credentials?: RegistryLogin;
 	/** What the client uploads under a path of `http://buildkit-session/`; throws when there is nothing. */
 	upload(path: string): Promise<AsyncIterable<Uint8Array>>;
+}
+
+/** Asked when a registry wants to know who the client is. */
+export interface RegistryLogin {
+	/** Undefined: anonymous. */
+	(host: string): Promise<RegistryCredentials | undefined>;
+	/** A token that the client fetches itself; undefined: it leaves that to us, with its credentials. */
+	readonly token: (request: RegistryTokenRequest) => Promise<RegistryToken | undefined>;
+}
+
+/** What a registry demands (distribution's token authentication). */
+export interface RegistryTokenRequest {
+	/** The registry's. */
+	readonly host: string;
+	/** URL of the token server. */
+	readonly realm: string;
+	readonly service: string;
+	readonly scopes: readonly string[];
+	/** A token for the same that the registry did not take. */
+	readonly refused?: string;
+}
+
+export interface RegistryToken {
+	readonly value: string;
+	/** Milliseconds since 1970. */
+	readonly renewAt: number;
 }
 
 export interface RegistryCredentials {

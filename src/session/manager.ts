@@ -5,6 +5,7 @@ import { HealthCheckRequest, HealthDefinition, Registry, RpcClient, type Metadat
 import { Caller } from './caller.js';
 import { ClientSession } from './client-session.js';
 import { Transfers } from './files/transfers.js';
+import { TokenPool } from './tokens.js';
 
 const header = {
 	id: 'x-docker-expose-session-uuid',
@@ -21,6 +22,7 @@ const maxHealthFailures = 2;
 export class SessionManager {
 	readonly #callers = new Registry<Caller>();
 	readonly #transfers: Transfers;
+	readonly #tokens = new TokenPool();
 
 	/** `transferDir`: what clients have sent is kept there, for the next build. */
 	constructor(transferDir: string) {
@@ -51,7 +53,7 @@ export class SessionManager {
 	/** What a build's client lends it: the session of that id, or nothing where the id is ''. Close it with the build. */
 	async forBuild(id: string, signal: AbortSignal): Promise<ClientSession> {
 		const caller = id === '' ? undefined : await this.get(id, signal);
-		return new ClientSession({ caller, find: (other) => this.get(other, signal), transfers: this.#transfers, signal });
+		return new ClientSession({ caller, find: (other) => this.get(other, signal), transfers: this.#transfers, tokens: this.#tokens, signal });
 	}
 
 	/** The session of that id; waits a moment for it to come. `prefix:id` means the same as `id`. */

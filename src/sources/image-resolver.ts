@@ -16,6 +16,8 @@ export interface ResolverOptions {
 	readonly cache: ContentCache;
 	/** Registries that may be spoken to over plain http or without a valid certificate. */
 	readonly isInsecure: (domain: string) => boolean;
+	/** Is told what a registry has shown to somebody: these blobs may be read in his name. */
+	readonly onShown?: (session: BuildSession, source: RemoteSource, digests: readonly string[]) => void;
 }
 
 export class ImageResolver {
@@ -34,6 +36,8 @@ export class ImageResolver {
 		const insecure = this.options.isInsecure(reference.split('/', 1)[0] ?? '');
 		const resolved = await registry.as(session.credentials).resolve(reference, { platform, cache, insecure, signal });
 		const repository = resolved.reference.replace(/(?::[^/@]+)?(?:@.*)?$/, '');
-		return { resolved, source: { repository, insecure } };
+		const source = { repository, insecure };
+		this.options.onShown?.(session, source, resolved.manifest.layers.map(({ digest }) => digest));
+		return { resolved, source };
 	}
 }

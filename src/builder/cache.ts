@@ -1,7 +1,7 @@
 // The build cache over the store: cache records, and the results they stand for.
-import { SnapshotResult, type PersistedSnapshot } from '../ops/index.js';
+import { layersOf, restored, type PersistedSnapshot } from '../ops/index.js';
 import type { CacheRecord, Result, ResultCache } from '../solver/index.js';
-import { blobsOf, type LayerBlob, type SealedLayer, type SnapshotManager } from '../snapshot/index.js';
+import { blobsOf, type LayerBlob, type SnapshotManager } from '../snapshot/index.js';
 import { blobRef, type Protection, type Records, type Store } from '../store/index.js';
 
 /** What the store keeps of a vertex: its key for later vertices and the layers of each output. */
@@ -35,14 +35,13 @@ export class StoreCache implements ResultCache {
 	}
 
 	async load(value: unknown): Promise<Result | undefined> {
-		const { layers, changes, trace } = value as PersistedSnapshot;
-		const local = layersOf(value as PersistedSnapshot).filter((layer) => !layer.source).flatMap(blobsOf);
+		const persisted = value as PersistedSnapshot;
+		const local = layersOf(persisted).filter((layer) => !layer.source).flatMap(blobsOf);
 		// Protected first, then looked for: what is there now stays until the build ends.
 		await this.lease.protect(local.map(({ digest }) => blobRef(digest)));
 		const present = await Promise.all(local.map((blob) => this.#isPresent(blob)));
 		if (!present.every(Boolean)) return undefined;
-		const snapshot = this.snapshots.snapshot(layers);
-		return new SnapshotResult(trace === undefined ? snapshot : { ...snapshot, trace: Buffer.from(trace, 'base64') }, changes?.map(({ lower, upper }) => ({ lower: this.snapshots.snapshot(lower), upper: this.snapshots.snapshot(upper) })));
+		return restored(persisted, this.snapshots);
 	}
 
 	/** Blobs may be gone: looks again for each. */
@@ -65,9 +64,4 @@ export class StoreCache implements ResultCache {
 		}
 		return present;
 	}
-}
-
-/** Every layer a result stands on. */
-function layersOf({ layers, changes = [] }: PersistedSnapshot): readonly SealedLayer[] {
-	return [...layers, ...changes.flatMap(({ lower, upper }) => [...lower, ...upper])];
 }

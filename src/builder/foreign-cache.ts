@@ -1,6 +1,6 @@
 // Caches of other builders in a build: those it looks into, and what it gives to others.
 import { ImportedCache, cacheImportName, type CacheEntry, type CacheImport, type CacheImportContext } from '../cache/index.js';
-import { SnapshotResult, type PersistedSnapshot } from '../ops/index.js';
+import { layersOf, restored, type PersistedSnapshot } from '../ops/index.js';
 import type { SnapshotManager } from '../snapshot/index.js';
 import { isCanceled, type CacheSource, type FinishedVertex, type FoundRecord } from '../solver/index.js';
 
@@ -19,7 +19,7 @@ export class ForeignCache implements CacheSource {
 	async find(key: string): Promise<FoundRecord | undefined> {
 		try {
 			const record = await (await this.#open())?.find(key);
-			return record && { key: record.key, results: record.outputs.map((layers) => new SnapshotResult(this.snapshots.snapshot(layers))) };
+			return record && { key: record.key, results: record.outputs.map((output) => restored(output, this.snapshots)) };
 		} catch (error) {
 			if (isCanceled(error) || this.context.signal.aborted) throw error;
 			return undefined; // what cannot be read is no hit
@@ -34,12 +34,17 @@ export class ForeignCache implements CacheSource {
 	}
 }
 
-/** Finished vertices as a cache has them. What a diff removed has no place there: those are left out. */
+/** Whether changes can remove anything: what only adds files is in the layers it was laid as, too. */
+function removes({ changes }: NonNullable<PersistedSnapshot['laid']>): boolean {
+	return changes.some(({ lower }) => lower.length > 0);
+}
+
+/** Finished vertices as a cache has them. */
 export function cacheEntries(vertices: readonly FinishedVertex[]): CacheEntry[] {
 	return vertices.flatMap(({ keys, record }) => {
 		const results = record.results as readonly PersistedSnapshot[];
 		// A cache's layers are whole in themselves: a turboOCI layer is not, without the ordinary one it points into.
-		if (results.some(({ changes, layers }) => changes ?? layers.some(({ turbo }) => turbo))) return [];
-		return [{ keys, key: record.key, outputs: results.map(({ layers }) => layers) }];
+		if (results.some((result) => layersOf(result).some(({ turbo }) => turbo))) return [];
+		return [{ keys, key: record.key, outputs: results.map(({ layers, laid }) => ({ layers, ...(laid && removes(laid) && { laid }) })) }];
 	});
 }

@@ -12,14 +12,26 @@ export const maxConfigBytes = 32 * 1024 * 1024;
 const maxChain = 1024;
 const zeroTime = '0001-01-01T00:00:00Z';
 
+/** What an output of a vertex is, in chains of layers, bottom first. */
+export interface CacheOutput<Layer = SealedLayer> {
+	readonly layers: readonly Layer[];
+	/** The layers from `from`, up to but not with `to`, were made by laying these changes: what a merge or a diff removed is in no layer. */
+	readonly laid?: LaidLayers<Layer>;
+}
+
+interface LaidLayers<Layer> {
+	readonly from: number;
+	readonly to: number;
+	readonly changes: readonly { readonly lower: readonly Layer[]; readonly upper: readonly Layer[] }[];
+}
+
 /** One vertex of a build, to be exported. */
 export interface CacheEntry {
 	/** Keys it is found under. */
 	readonly keys: readonly string[];
 	/** What later vertices build on; may be among the keys. */
 	readonly key: string;
-	/** Layers of each output, bottom first. */
-	readonly outputs: readonly (readonly SealedLayer[])[];
+	readonly outputs: readonly CacheOutput[];
 }
 
 export interface EncodedConfig {
@@ -38,6 +50,8 @@ interface RecordRow {
 	readonly layers?: readonly { readonly layer: number; readonly createdAt: string }[];
 	readonly digest: string;
 	readonly inputs?: readonly (readonly { readonly link: number }[])[];
+	/** obd's own: the result's `laid`, with the leaves of lower and upper; -1: no layers. BuildKit ignores what it does not know. */
+	readonly laid?: { readonly from: number; readonly to: number; readonly changes: readonly (readonly [number, number])[] };
 }
 
 const layerMediaType = 'application/vnd.oci.image.layer.v1.tar';
@@ -70,11 +84,14 @@ export function encodeConfig(entries: readonly CacheEntry[]): EncodedConfig {
 		return records.size - 1;
 	};
 	for (const { keys, key, outputs } of entries) {
-		if (outputs.length === 0 || outputs.some((chain) => chain.length === 0)) continue;
-		const [first = 0] = outputs.map((chain, i) => add(outputKey(key, i), { layers: [{ layer: leafOf(chain), createdAt: chain.at(-1)?.createdAt ?? zeroTime }] }));
+		if (outputs.length === 0 || outputs.some(({ layers: chain }) => chain.length === 0)) continue;
+		const [first = 0] = outputs.map(({ layers: chain, laid }, i) => add(outputKey(key, i), {
+			layers: [{ layer: leafOf(chain), createdAt: chain.at(-1)?.createdAt ?? zeroTime }],
+			...(laid && { laid: { from: laid.from, to: laid.to, changes: laid.changes.map(({ lower, upper }) => [leafOf(lower), leafOf(upper)] as const) } }),
+		}));
 		for (const alias of keys) if (alias !== key) add(alias, { inputs: [[{ link: first }]] });
 	}
-	const config = { layers: rows, records: [...records.values()].map(({ layers: results, digest, inputs }) => ({ ...(results && { layers: results }), digest, ...(inputs && { inputs }) })) };
+	const config = { layers: rows, records: [...records.values()].map(({ index: _index, ...row }) => row) };
 	return { bytes: Buffer.from(JSON.stringify(config)), layers: [...layers.values()] };
 }
 
@@ -107,28 +124,51 @@ export class CacheConfig {
 	}
 
 	/** The record under a key: what later vertices build on, and the layers of each output. */
-	find(key: string): { readonly key: string; readonly outputs: readonly (readonly LayerEntry[])[] } | undefined {
+	find(key: string): { readonly key: string; readonly outputs: readonly CacheOutput<LayerEntry>[] } | undefined {
 		const record = this.#byDigest.get(key);
 		if (!record) return undefined;
-		const chain = this.#chainOf(record);
-		if (!chain) {
+		const output = this.#outputOf(record);
+		if (!output) {
 			const link = linkOf(record);
 			const target = link === undefined ? undefined : this.#records[link];
 			const digest = target?.['digest'];
-			return typeof digest === 'string' && digest !== key && this.#byDigest.get(digest) === target && target && this.#chainOf(target) ? this.find(digest) : undefined;
+			return typeof digest === 'string' && digest !== key && this.#byDigest.get(digest) === target && target && this.#outputOf(target) ? this.find(digest) : undefined;
 		}
-		const outputs = [chain];
+		const outputs = [output];
 		for (let i = 1; ; i++) {
 			const other = this.#byDigest.get(outputKey(key, i));
-			const layers = other && this.#chainOf(other);
-			if (!layers) return { key, outputs };
-			outputs.push(layers);
+			const next = other && this.#outputOf(other);
+			if (!next) return { key, outputs };
+			outputs.push(next);
 		}
 	}
 
-	#chainOf(record: JsonRecord): readonly LayerEntry[] | undefined {
+	#outputOf(record: JsonRecord): CacheOutput<LayerEntry> | undefined {
 		const [result] = Array.isArray(record['layers']) ? record['layers'] as readonly unknown[] : [];
-		let index = indexIn(asRecord(result)?.['layer']);
+		const layers = this.#chain(asRecord(result)?.['layer']);
+		if (!layers || layers.length === 0) return undefined;
+		if (!('laid' in record)) return { layers };
+		const laid = this.#laid(asRecord(record['laid']), layers.length);
+		return laid && { layers, laid };
+	}
+
+	#laid(laid: JsonRecord | undefined, length: number): LaidLayers<LayerEntry> | undefined {
+		const from = indexIn(laid?.['from']);
+		const to = indexIn(laid?.['to']);
+		const pairs = laid?.['changes'];
+		if (from === undefined || to === undefined || from < 0 || to < from || to > length || !Array.isArray(pairs) || pairs.length > maxChain) return undefined;
+		const changes: LaidLayers<LayerEntry>['changes'][number][] = [];
+		for (const pair of pairs as readonly unknown[]) {
+			const [lower, upper] = Array.isArray(pair) ? [this.#chain(pair[0]), this.#chain(pair[1])] : [];
+			if (!lower || !upper) return undefined;
+			changes.push({ lower, upper });
+		}
+		return { from, to, changes };
+	}
+
+	/** The layers up to a leaf; none for -1. */
+	#chain(leaf: unknown): readonly LayerEntry[] | undefined {
+		let index = indexIn(leaf);
 		const chain: LayerEntry[] = [];
 		while (index !== undefined && index >= 0) {
 			const layer = this.#layers[index];
@@ -139,7 +179,7 @@ export class CacheConfig {
 			// Go leaves a parent of 0 out.
 			index = layer && 'parent' in layer ? indexIn(layer['parent']) : 0;
 		}
-		return index === undefined || chain.length === 0 ? undefined : chain.reverse();
+		return index === undefined ? undefined : chain.reverse();
 	}
 }
 

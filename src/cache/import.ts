@@ -8,13 +8,13 @@ import type { RemoteSource } from '../device/types.js';
 import type { RegistryClient, Repository } from '../registry/index.js';
 import type { BuildSession, ContentStore } from '../session/index.js';
 import type { SealedLayer } from '../snapshot/index.js';
-import { CacheConfig, configMediaType, maxConfigBytes, type LayerEntry } from './config.js';
+import { CacheConfig, configMediaType, maxConfigBytes, type CacheOutput, type LayerEntry } from './config.js';
 import type { CacheImport } from './options.js';
 
 /** A record of a foreign cache, ready to be used. */
 export interface ImportedRecord {
 	readonly key: string;
-	readonly outputs: readonly (readonly SealedLayer[])[];
+	readonly outputs: readonly CacheOutput[];
 }
 
 export interface CacheImportContext {
@@ -60,10 +60,22 @@ export class ImportedCache {
 	async find(key: string): Promise<ImportedRecord | undefined> {
 		for (const config of this.configs) {
 			const record = config.find(key);
-			const outputs = record && await Promise.all(record.outputs.map((chain) => this.#chain(chain)));
-			if (record && outputs?.every((chain) => chain !== undefined)) return { key: record.key, outputs };
+			const outputs = record && await Promise.all(record.outputs.map((output) => this.#output(output)));
+			if (record && outputs?.every((output) => output !== undefined)) return { key: record.key, outputs };
 		}
 		return undefined;
+	}
+
+	async #output({ layers: entries, laid }: CacheOutput<LayerEntry>): Promise<CacheOutput | undefined> {
+		const layers = await this.#chain(entries);
+		if (!layers || !laid) return layers && { layers };
+		const changes: { readonly lower: readonly SealedLayer[]; readonly upper: readonly SealedLayer[] }[] = [];
+		for (const change of laid.changes) {
+			const [lower, upper] = [await this.#chain(change.lower), await this.#chain(change.upper)];
+			if (!lower || !upper) return undefined;
+			changes.push({ lower, upper });
+		}
+		return { layers, laid: { ...laid, changes } };
 	}
 
 	async #chain(chain: readonly LayerEntry[]): Promise<readonly SealedLayer[] | undefined> {

@@ -8,20 +8,35 @@ import { snapshotOf, type Snapshot } from '../snapshot/index.js';
 import type { Worker } from './worker.js';
 
 /** From `lower` to `upper`: files added, changed and removed. */
-export interface Change {
-	readonly lower: Snapshot;
-	readonly upper: Snapshot;
+export interface Change<Chain = Snapshot> {
+	readonly lower: Chain;
+	readonly upper: Chain;
 }
 
-/** The changes a snapshot is made of, layer by layer from `from` layers on. */
-export function changesOf(snapshot: Snapshot, from = 0): readonly Change[] {
+/** Where a chain has layers that are not changes of what is below them, and what was laid there instead. */
+export interface Laid<Chain = Snapshot> {
+	/** The layers from here, up to but not with `to`, stand for `changes`. */
+	readonly from: number;
+	readonly to: number;
+	/** May remove files that were not there: on another file system they may be. */
+	readonly changes: readonly Change<Chain>[];
+}
+
+/** A file system with what was laid to make it. */
+export interface Changed {
+	readonly snapshot: Snapshot;
+	readonly laid?: Laid | undefined;
+}
+
+/** Everything it lays over another file system when it is merged, in order. */
+export function changesOf({ snapshot, laid }: Changed): readonly Change[] {
 	const { layers } = snapshot;
-	return layers.slice(from).map((_, i) => ({ lower: snapshotOf(layers.slice(0, from + i)), upper: snapshotOf(layers.slice(0, from + i + 1)) }));
+	if (!laid) return layerChanges(snapshot, 0, layers.length);
+	return [...layerChanges(snapshot, 0, laid.from), ...laid.changes, ...layerChanges(snapshot, laid.to, layers.length)];
 }
 
-/** Whether `upper` was made by working on `lower`. */
-export function isBuiltOn(upper: Snapshot, lower: Snapshot): boolean {
-	return lower.layers.every((layer, i) => upper.layers[i]?.id === layer.id);
+function layerChanges({ layers }: Snapshot, from: number, to: number): readonly Change[] {
+	return layers.slice(from, to).map((_, i) => ({ lower: snapshotOf(layers.slice(0, from + i)), upper: snapshotOf(layers.slice(0, from + i + 1)) }));
 }
 
 /** The changes on top of `base`, as one layer more. */
@@ -71,8 +86,18 @@ async function copy(worker: Worker, snapshot: Snapshot, root: string, signal: Ab
 	}
 }
 
-/** The changes from one snapshot to another; those that were made one after the other stay apart. */
-export function difference(lower: Snapshot, upper: Snapshot): readonly Change[] {
-	if (lower.id === upper.id) return [];
-	return isBuiltOn(upper, lower) ? changesOf(upper, lower.layers.length) : [{ lower, upper }];
+/**
+ * The changes from one file system to another. Several that were made on `lower` one after the other stay apart,
+ * as with BuildKit: what one of them removed is removed, even if it never was there.
+ */
+export function difference(lower: Changed, upper: Changed): readonly Change[] {
+	if (lower.snapshot.id === upper.snapshot.id) return [];
+	const below = changesOf(lower);
+	const all = changesOf(upper);
+	const isBuiltOn = below.every((change, i) => isSame(change, all[i]));
+	return isBuiltOn && all.length > below.length + 1 ? all.slice(below.length) : [{ lower: lower.snapshot, upper: upper.snapshot }];
+}
+
+function isSame(a: Change, b: Change | undefined): boolean {
+	return a.lower.id === b?.lower.id && a.upper.id === b.upper.id;
 }

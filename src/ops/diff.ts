@@ -7,7 +7,7 @@ import { scratch } from '../snapshot/index.js';
 import type { CacheMap, Op, OpContext, Result } from '../solver/index.js';
 import { difference, layChanges } from './changes.js';
 import { SnapshotResult } from './result.js';
-import { toSnapshot } from './to-snapshot.js';
+import { toChanged } from './to-snapshot.js';
 import { uuidOf } from './uuid.js';
 import type { Worker } from './worker.js';
 
@@ -19,7 +19,7 @@ export class DiffOp implements Op<BuildSession> {
 	}
 
 	cacheMap(): Promise<CacheMap> {
-		const digest = createHash('sha256').update(`obd.diff.v1 ${this.op.lower?.input} ${this.op.upper?.input}`).digest('hex');
+		const digest = createHash('sha256').update(`obd.diff.v2 ${this.op.lower?.input} ${this.op.upper?.input}`).digest('hex');
 		return Promise.resolve({ digest: `sha256:${digest}`, inputs: Array.from({ length: this.inputCount }, () => ({})) });
 	}
 
@@ -27,10 +27,11 @@ export class DiffOp implements Op<BuildSession> {
 		const lowerInput = inputs[this.op.lower?.input ?? -1];
 		const upperInput = inputs[this.op.upper?.input ?? -1];
 		if (!lowerInput) return [upperInput ?? new SnapshotResult(scratch)];
-		const lower = await toSnapshot(this.worker, lowerInput, signal);
-		const upper = upperInput ? await toSnapshot(this.worker, upperInput, signal) : scratch;
+		const lower = await toChanged(this.worker, lowerInput, signal);
+		const upper = upperInput ? await toChanged(this.worker, upperInput, signal) : { snapshot: scratch };
 		const changes = difference(lower, upper);
 		if (changes.length === 0) return [new SnapshotResult(scratch)];
-		return [new SnapshotResult(await layChanges(this.worker, scratch, changes, uuidOf(key, 0), signal), changes)];
+		const snapshot = await layChanges(this.worker, scratch, changes, uuidOf(key, 0), signal);
+		return [new SnapshotResult(snapshot, { from: 0, to: snapshot.layers.length, changes })];
 	}
 }

@@ -5,10 +5,11 @@ import { FileTree, runFileActions, type CopyFileAction, type FileAction, type Se
 import type { BuildSession } from '../session/index.js';
 import { scratch, type ReadMount, type Snapshot, type WritableMount } from '../snapshot/index.js';
 import type { CacheMap, Op, OpContext, Result } from '../solver/index.js';
+import type { Laid } from './changes.js';
 import { contentKey } from './content.js';
 import { watchingDisks } from './fetch-report.js';
 import { resolveOwner } from './owner.js';
-import { asOpResult, SnapshotResult } from './result.js';
+import { asOpResult, laidOf, SnapshotResult } from './result.js';
 import { toSnapshot } from './to-snapshot.js';
 import { uuidOf } from './uuid.js';
 import type { Worker } from './worker.js';
@@ -100,7 +101,7 @@ class FileOpExecution {
 			this.#open.set(ref, mount);
 			const step = await this.#native(action, mount);
 			await watchingDisks(mount, [...this.#views.values()], this.context, (signal) => runFileActions(mount.root, [step], { signal }));
-			if (action.output >= 0) outputs[action.output] = new SnapshotResult(await this.#commit(ref));
+			if (action.output >= 0) outputs[action.output] = new SnapshotResult(await this.#commit(ref), this.#laid(ref));
 		}
 		return outputs;
 	}
@@ -142,6 +143,14 @@ class FileOpExecution {
 		const snapshot = await mount.commit(uuidOf(this.context.key, ref));
 		this.#snapshots.set(ref, snapshot);
 		return snapshot;
+	}
+
+	/** What was laid to make what a reference was worked on. */
+	#laid(ref: number): Laid | undefined {
+		const input = this.inputs[ref];
+		if (input) return laidOf(input);
+		const action = this.actions[ref - this.inputs.length];
+		return action && this.#laid(action.input);
 	}
 
 	/** Root of a reference for reading; views stay open until the op ends. */

@@ -14,7 +14,7 @@ import type { Worker } from './worker.js';
 
 export { networks, secretEnv } from './exec.js';
 export { PreparedMounts } from './mounts.js';
-export { asOpResult, DirectoryResult, SnapshotResult, type OpResult, type PersistedSnapshot } from './result.js';
+export { asOpResult, DirectoryResult, layersOf, restored, SnapshotResult, type OpResult, type PersistedSnapshot } from './result.js';
 export { dropIgnoredCacheMounts } from './cache-mount.js';
 export { withTree } from './content.js';
 export { toSnapshot } from './to-snapshot.js';

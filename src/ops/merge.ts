@@ -5,8 +5,8 @@ import type { BuildSession } from '../session/index.js';
 import { scratch } from '../snapshot/index.js';
 import type { CacheMap, Op, OpContext, Result } from '../solver/index.js';
 import { changesOf, layChanges } from './changes.js';
-import { asOpResult, SnapshotResult } from './result.js';
-import { toSnapshot } from './to-snapshot.js';
+import { SnapshotResult } from './result.js';
+import { toChanged } from './to-snapshot.js';
 import { uuidOf } from './uuid.js';
 import type { Worker } from './worker.js';
 
@@ -17,23 +17,20 @@ export class MergeOp implements Op<BuildSession> {
 
 	cacheMap(): Promise<CacheMap> {
 		const inputs = this.op.inputs.map(({ input }) => input);
-		const digest = createHash('sha256').update(`obd.merge.v1 ${inputs.join(',')}`).digest('hex');
+		const digest = createHash('sha256').update(`obd.merge.v2 ${inputs.join(',')}`).digest('hex');
 		return Promise.resolve({ digest: `sha256:${digest}`, inputs: Array.from({ length: this.inputCount }, () => ({})) });
 	}
 
 	async run({ key, signal }: OpContext<BuildSession>, inputs: readonly Result[]): Promise<readonly Result[]> {
 		const given = this.op.inputs.flatMap(({ input }) => inputs[input] ?? []);
-		const parts = await Promise.all(given.map(async (result) => this.#part(result, signal)));
-		const [base, ...upper] = parts.filter(({ changes }) => changes.length > 0);
+		const parts = await Promise.all(given.map(async (result) => toChanged(this.worker, result, signal)));
+		const [base, ...others] = parts.filter((part) => changesOf(part).length > 0);
 		if (!base) return [new SnapshotResult(scratch)];
-		if (upper.length === 0) return [new SnapshotResult(base.snapshot, base.changes)];
-		const laid = upper.flatMap(({ changes }) => changes);
-		return [new SnapshotResult(await layChanges(this.worker, base.snapshot, laid, uuidOf(key, 0), signal), [...base.changes, ...laid])];
-	}
-
-	async #part(result: Result, signal: AbortSignal): Promise<Required<Pick<SnapshotResult, 'snapshot' | 'changes'>>> {
-		const input = asOpResult(result);
-		const snapshot = await toSnapshot(this.worker, result, signal);
-		return { snapshot, changes: (input.kind === 'snapshot' ? input.changes : undefined) ?? changesOf(snapshot) };
+		if (others.length === 0) return [new SnapshotResult(base.snapshot, base.laid)];
+		const upper = others.flatMap(changesOf);
+		const snapshot = await layChanges(this.worker, base.snapshot, upper, uuidOf(key, 0), signal);
+		const from = base.laid?.from ?? base.snapshot.layers.length;
+		const before = changesOf(base).slice(from);
+		return [new SnapshotResult(snapshot, { from, to: snapshot.layers.length, changes: [...before, ...upper] })];
 	}
 }

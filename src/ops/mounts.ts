@@ -12,7 +12,7 @@ import { CacheMount } from './cache-mount.js';
 import { withTree } from './content.js';
 import type { Watched } from './fetch-report.js';
 import { resolveInRoot } from './resolve-path.js';
-import { asOpResult, SnapshotResult } from './result.js';
+import { asOpResult, laidOf, SnapshotResult } from './result.js';
 import { toSnapshot } from './to-snapshot.js';
 import { uuidOf } from './uuid.js';
 import type { Worker } from './worker.js';
@@ -36,6 +36,7 @@ interface OutputMount {
 	readonly output: number;
 	/** A mount whose writes become the output; or the input passed through unchanged. */
 	readonly source: WritableMount | Snapshot;
+	readonly input: Result | undefined;
 }
 
 export class PreparedMounts {
@@ -80,8 +81,8 @@ export class PreparedMounts {
 	/** Seals what the container wrote: one result an output. */
 	async commit(): Promise<readonly Result[]> {
 		const results: Result[] = [];
-		for (const { output, source } of this.#outputs) {
-			results[output] = new SnapshotResult('commit' in source ? await source.commit(uuidOf(this.context.key, output)) : source);
+		for (const { output, source, input } of this.#outputs) {
+			results[output] = new SnapshotResult('commit' in source ? await source.commit(uuidOf(this.context.key, output)) : source, laidOf(input));
 		}
 		return results;
 	}
@@ -119,18 +120,18 @@ export class PreparedMounts {
 	async #addRoot(mount: pb.Mount): Promise<void> {
 		// Even a read-only root gets a writable mount: runc makes its mount points there.
 		const writable = await this.#writable(await this.#snapshotOf(mount), this.step);
-		if (mount.output !== -1) this.#outputs.push({ output: mount.output, source: writable });
+		if (mount.output !== -1) this.#outputs.push({ output: mount.output, source: writable, input: this.#input(mount) });
 		this.#root = { mount: writable, readonly: mount.readonly };
 	}
 
 	async #addBind(mount: pb.Mount, destination: string): Promise<void> {
 		const input = this.#input(mount);
 		const result = input && asOpResult(input);
-		if (mount.output !== -1 && mount.readonly) this.#outputs.push({ output: mount.output, source: await this.#snapshotOf(mount) });
+		if (mount.output !== -1 && mount.readonly) this.#outputs.push({ output: mount.output, source: await this.#snapshotOf(mount), input });
 		const bind = (root: string): Promise<void> => this.#bind(root, mount.selector, destination, mount.readonly);
 		if (mount.output !== -1 && !mount.readonly) {
 			const writable = await this.#otherWritable(await this.#snapshotOf(mount));
-			this.#outputs.push({ output: mount.output, source: writable });
+			this.#outputs.push({ output: mount.output, source: writable, input });
 			return bind(writable.root);
 		}
 		if (result?.kind === 'directory') return bind(await this.#materialize(result.tree));
@@ -193,7 +194,7 @@ export class PreparedMounts {
 		}
 		// A new cache directory starts as a copy of its `from`.
 		if (!known && cache.fresh && input) await withTree(this.worker, input, this.context.signal, ({ tree }) => this.#copyTree(tree, cache.path));
-		if (mount.output !== -1 && input) this.#outputs.push({ output: mount.output, source: await this.#snapshotOf(mount) });
+		if (mount.output !== -1 && input) this.#outputs.push({ output: mount.output, source: await this.#snapshotOf(mount), input });
 		await this.#bind(cache.path, mount.selector, destination, mount.readonly);
 	}
 

@@ -1,8 +1,8 @@
 // What vertices of obd's ops produce.
 import type { FileTree } from '../native/files.js';
 import type { Result } from '../solver/index.js';
-import type { Change } from './changes.js';
-import { sealedLayers, type SealedLayer, type Snapshot } from '../snapshot/index.js';
+import type { Laid } from './changes.js';
+import { sealedLayers, type SealedLayer, type Snapshot, type SnapshotManager } from '../snapshot/index.js';
 
 /** Bytes of a trace that is worth its place in the cache. */
 const maxKeptTrace = 1024 * 1024;
@@ -13,18 +13,18 @@ export class SnapshotResult implements Result {
 
 	constructor(
 		readonly snapshot: Snapshot,
-		/** What it lays over another file system when it is merged; its layers when not given. */
-		readonly changes?: readonly Change[],
+		/** Layers of it that came about by laying changes over it; what it is merged as depends on them. */
+		readonly laid?: Laid,
 	) {}
 
 	/** The sealed layers; waits until the last one is in the store. */
 	async persist(): Promise<PersistedSnapshot> {
+		const { snapshot: { trace }, laid } = this;
 		const [layers, changes] = await Promise.all([
 			sealedLayers(this.snapshot),
-			this.changes && Promise.all(this.changes.map(async ({ lower, upper }) => ({ lower: await sealedLayers(lower), upper: await sealedLayers(upper) }))),
+			Promise.all(laid?.changes.map(async ({ lower, upper }) => ({ lower: await sealedLayers(lower), upper: await sealedLayers(upper) })) ?? []),
 		]);
-		const { trace } = this.snapshot;
-		return { layers, ...(changes && { changes }), ...(trace && trace.length <= maxKeptTrace && { trace: Buffer.from(trace).toString('base64') }) };
+		return { layers, ...(laid && { laid: { from: laid.from, to: laid.to, changes } }), ...(trace && trace.length <= maxKeptTrace && { trace: Buffer.from(trace).toString('base64') }) };
 	}
 }
 
@@ -32,7 +32,21 @@ export interface PersistedSnapshot {
 	readonly layers: readonly SealedLayer[];
 	/** `Snapshot.trace` in base64. */
 	readonly trace?: string;
-	readonly changes?: readonly { readonly lower: readonly SealedLayer[]; readonly upper: readonly SealedLayer[] }[];
+	readonly laid?: Laid<readonly SealedLayer[]>;
+}
+
+/** The result that `persist` wrote. */
+export function restored({ layers, laid, trace }: PersistedSnapshot, snapshots: Pick<SnapshotManager, 'snapshot'>): SnapshotResult {
+	const snapshot = snapshots.snapshot(layers);
+	return new SnapshotResult(
+		trace === undefined ? snapshot : { ...snapshot, trace: Buffer.from(trace, 'base64') },
+		laid && { ...laid, changes: laid.changes.map(({ lower, upper }) => ({ lower: snapshots.snapshot(lower), upper: snapshots.snapshot(upper) })) },
+	);
+}
+
+/** Every layer a result stands on. */
+export function layersOf({ layers, laid }: Pick<PersistedSnapshot, 'layers' | 'laid'>): readonly SealedLayer[] {
+	return [...layers, ...(laid?.changes ?? []).flatMap(({ lower, upper }) => [...lower, ...upper])];
 }
 
 /** Files in a directory of this host: a client's context, a checkout, a download. */
@@ -68,4 +82,9 @@ export type OpResult = SnapshotResult | DirectoryResult;
 export function asOpResult(result: Result): OpResult {
 	if (result instanceof SnapshotResult || result instanceof DirectoryResult) return result;
 	throw new TypeError('not a result of these ops');
+}
+
+/** What was laid to make a result. */
+export function laidOf(result: Result | undefined): Laid | undefined {
+	return result instanceof SnapshotResult ? result.laid : undefined;
 }

@@ -1,6 +1,7 @@
 import { runFileActions, type FileTree } from '../native/files.js';
 import { scratch, type Snapshot } from '../snapshot/index.js';
 import type { Result } from '../solver/index.js';
+import type { Changed } from './changes.js';
 import { asOpResult } from './result.js';
 import { uuidOf } from './uuid.js';
 import type { Worker } from './worker.js';
@@ -9,6 +10,12 @@ import type { Worker } from './worker.js';
 export async function toSnapshot(worker: Worker, result: Result, signal: AbortSignal): Promise<Snapshot> {
 	const input = asOpResult(result);
 	return input.kind === 'snapshot' ? input.snapshot : input.asSnapshot(() => copyOf(worker, input.tree, signal));
+}
+
+/** The same, with what was laid to make it. */
+export async function toChanged(worker: Worker, result: Result, signal: AbortSignal): Promise<Changed> {
+	const input = asOpResult(result);
+	return input.kind === 'snapshot' ? input : { snapshot: await toSnapshot(worker, result, signal) };
 }
 
 async function copyOf(worker: Worker, tree: FileTree, signal: AbortSignal): Promise<Snapshot> {

@@ -55,6 +55,36 @@ test.serial('a diff merged onto another file system takes away what it removed, 
 	await nothingLeft(t, store);
 });
 
+test.serial('what a merge removed is removed when a step worked on the merged result and that is merged again', async (t) => {
+	const { store } = t.context;
+	const other = scratch().file(fileActions().mkdir('/dir', 0o755).mkfile('/dir/removed', 0o644, text('other')).mkfile('/mine', 0o644, text('mine')));
+	const bare = scratch().file(fileActions().mkfile('/bare', 0o644, text('bare')));
+	const step = (state: State): State => state.file(fileActions().mkfile('/step', 0o644, text('step')));
+	const worked = (): State => step(merge([bare, diff(base(), changed())]));
+	const expected = { 'added': 'new', 'bare': 'bare', 'changed': 'after', 'dir/': '', 'mine': 'mine', 'step': 'step' };
+	// Made, and from the cache.
+	t.deepEqual(await tree((await solveState(store, worked())).directory), { 'added': 'new', 'bare': 'bare', 'changed': 'after', 'dir/': '', 'step': 'step' });
+	t.deepEqual(await tree((await solveState(store, merge([other, worked()]))).directory), expected, 'merged');
+	t.deepEqual(await tree((await solveState(store, merge([other, bare, step(merge([scratch(), diff(base(), changed())]))]))).directory), expected, 'merged from the diff alone');
+	t.deepEqual(await tree((await solveState(store, merge([other, diff(bare, worked())]))).directory), { 'added': 'new', 'changed': 'after', 'dir/': '', 'mine': 'mine', 'step': 'step' }, 'the difference of it');
+	await nothingLeft(t, store);
+});
+
+test.serial('merge and diff: a file for a directory and a directory for a file, links, merges of merges', async (t) => {
+	const { store } = t.context;
+	const a = scratch().file(fileActions().mkdir('/d/sub', 0o755, { makeParents: true }).mkfile('/d/sub/f', 0o644, text('a')).mkfile('/k', 0o644, text('a')));
+	const swapped = a.file(fileActions().rm('/d').mkfile('/d', 0o644, text('file')).rm('/k').mkdir('/k', 0o755).mkfile('/k/in', 0o644, text('in')));
+	const other = scratch().file(fileActions().mkdir('/d/sub', 0o755, { makeParents: true }).mkfile('/d/sub/other', 0o644, text('o')).mkfile('/k', 0o644, text('o')).mkfile('/z', 0o644, text('z')));
+	t.deepEqual(await tree((await solveState(store, merge([other, diff(a, swapped)]))).directory), { 'd': 'file', 'k/': '', 'k/in': 'in', 'z': 'z' });
+	// A removal counts once: what a later input brings again stays.
+	const gone = diff(other, other.file(fileActions().rm('/z').rm('/k')));
+	t.deepEqual(await tree((await solveState(store, merge([merge([other, gone]), merge([scratch(), other])]))).directory), await tree((await solveState(store, other)).directory));
+	t.deepEqual(await tree((await solveState(store, merge([merge([other, other]), merge([gone, gone])]))).directory), { 'd/': '', 'd/sub/': '', 'd/sub/other': 'o' });
+	// To nothing: everything is removed.
+	t.deepEqual(await tree((await solveState(store, merge([other, diff(other, scratch())]))).directory), {});
+	await nothingLeft(t, store);
+});
+
 test.serial('merge: the later input wins, of directories all entries stay', async (t) => {
 	const { store } = t.context;
 	const a = scratch().file(fileActions().mkdir('/d', 0o755).mkfile('/d/a', 0o644, text('a')).mkfile('/same', 0o644, text('a')).mkfile('/kind', 0o644, text('file')));

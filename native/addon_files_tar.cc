@@ -181,7 +181,7 @@ Napi::Value root_is_archive(const Napi::CallbackInfo& info) {
       [](Napi::Env env, bool& yes) { return Napi::Boolean::New(env, yes); });
 }
 
-// (task, {lower?, upper, out, compression, level?, sourceDateEpoch?})
+// (task, {lower?, upper, out, compression, level?, sourceDateEpoch?, exact?})
 Napi::Value changeset_write(const Napi::CallbackInfo& info) {
   const auto task = handle<TaskPtr>(info[0]);
   const auto o = info[1].As<Napi::Object>();
@@ -190,13 +190,17 @@ Napi::Value changeset_write(const Napi::CallbackInfo& info) {
   const Compression kind = compression(o);
   const int level = static_cast<int>(integer(o, "level").value_or(INT_MIN));
   const auto epoch = integer(o, "sourceDateEpoch");
+  const bool exact = o.Get("exact").ToBoolean();
   return run_job<BlobResult>(
       info.Env(),
       [=] {
         std::unique_ptr<Tree> below = lower.empty() ? nullptr : std::make_unique<Tree>(whole_tree(lower));
         Tree above(whole_tree(upper));
         return target.write(kind, level, *task,
-                            [&](BlobWriter& out) { write_changeset(below.get(), above, out, epoch, *task); });
+                            [&](BlobWriter& out) {
+                              if (exact && below) return write_exact_changes(*below, above, out, *task);
+                              write_changeset(below.get(), above, out, epoch, *task);
+                            });
       },
       blob_value);
 }

@@ -88,6 +88,12 @@ std::string pax_record(const std::string& key, const std::string& value) {
 // Rounded down to seconds, not below the epoch, which octal fields cannot say.
 uint64_t whole_seconds(int64_t nanos) { return nanos < 0 ? 0 : static_cast<uint64_t>(nanos / 1'000'000'000); }
 
+std::string exact_seconds(int64_t nanos) {
+  if (nanos < 0) return "0";
+  const std::string fraction = std::to_string(nanos % 1'000'000'000);
+  return std::to_string(nanos / 1'000'000'000) + "." + std::string(9 - fraction.size(), '0') + fraction;
+}
+
 }  // namespace
 
 void TarWriter::pad() {
@@ -125,6 +131,7 @@ void TarWriter::header(const TarEntry& entry) {
   if (!fits_octal(8, entry.uid)) records["uid"] = std::to_string(entry.uid);
   if (!fits_octal(8, entry.gid)) records["gid"] = std::to_string(entry.gid);
   if (!fits_octal(12, entry.size)) records["size"] = std::to_string(entry.size);
+  if (exact_times_) records["mtime"] = exact_seconds(entry.mtime);
 
   const bool pax = !records.empty();
   if (pax) {

@@ -14,7 +14,8 @@ namespace obd::files {
 class TarWriter {
  public:
   using Output = std::function<void(std::string_view)>;
-  explicit TarWriter(Output out) : out_(std::move(out)) {}
+  // With `exact_times` every entry has a pax record with its time to the nanosecond.
+  explicit TarWriter(Output out, bool exact_times = false) : out_(std::move(out)), exact_times_(exact_times) {}
 
   // Writes the entry's header(s). A regular file's `size` bytes follow through `data`. Times are written in
   // whole seconds, rounded down; `xattrs` become SCHILY.xattr records; sparse maps are not written. A pax
@@ -29,6 +30,7 @@ class TarWriter {
   void pad();
 
   Output out_;
+  bool exact_times_;
   uint64_t left_ = 0, padding_ = 0;
 };
 

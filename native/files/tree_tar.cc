@@ -67,8 +67,13 @@ void write_content(const Tree& tree, const Node& node, TarWriter& tar, Task& tas
 // Walks two trees side by side and writes what is different.
 class Changeset {
  public:
-  Changeset(Tree* lower, Tree& upper, BlobWriter& out, std::optional<int64_t> epoch, Task& task)
-      : lower_(lower), upper_(upper), epoch_(epoch), task_(task), tar_([&out](std::string_view b) { out.write(b); }) {}
+  Changeset(Tree* lower, Tree& upper, BlobWriter& out, std::optional<int64_t> epoch, bool exact, Task& task)
+      : lower_(lower),
+        upper_(upper),
+        epoch_(epoch),
+        exact_(exact),
+        task_(task),
+        tar_([&out](std::string_view b) { out.write(b); }, exact) {}
 
   void run() {
     walk(lower_ ? &lower_->root() : nullptr, upper_.root());
@@ -93,7 +98,7 @@ class Changeset {
     const bool same = before && same_entry(*lower_, *before, upper_, node, task_);
     if (!same) {
       write(node);
-    } else if (!node.is_dir() && node.nlink > 1) {
+    } else if (!exact_ && !node.is_dir() && node.nlink > 1) {
       unchanged_link(node);
     }
     if (node.is_dir()) walk(before && before->is_dir() ? before : nullptr, node);
@@ -159,7 +164,7 @@ class Changeset {
     if (node.is_symlink()) return out;
     Place place = open_place(upper_.dir(), upper_.path(node), "open");
     for (auto& xattr : read_xattrs(place.dir.get(), place.name, out.name)) {
-      if (xattr.first == "security.capability") out.xattrs.push_back(std::move(xattr));
+      if (exact_ ? is_portable_xattr(xattr.first) : xattr.first == "security.capability") out.xattrs.push_back(std::move(xattr));
     }
     return out;
   }
@@ -167,6 +172,7 @@ class Changeset {
   Tree* lower_;
   Tree& upper_;
   std::optional<int64_t> epoch_;
+  bool exact_;
   Task& task_;
   TarWriter tar_;
   std::set<const Node*> added_;
@@ -204,7 +210,11 @@ void write_below(Tree& tree, Node& dir, TarWriter& tar, std::map<Inode, std::str
 }  // namespace
 
 void write_changeset(Tree* lower, Tree& upper, BlobWriter& out, std::optional<int64_t> epoch, Task& task) {
-  Changeset(lower, upper, out, epoch, task).run();
+  Changeset(lower, upper, out, epoch, false, task).run();
+}
+
+void write_exact_changes(Tree& lower, Tree& upper, BlobWriter& out, Task& task) {
+  Changeset(&lower, upper, out, {}, true, task).run();
 }
 
 void write_root_tar(Tree& tree, BlobWriter& out, std::optional<int64_t> epoch, Task& task) {

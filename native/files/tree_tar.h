@@ -15,6 +15,10 @@ namespace obd::files {
 // security.capability. Sockets are left out.
 void write_changeset(Tree* lower, Tree& upper, BlobWriter& out, std::optional<int64_t> epoch, Task& task);
 
+// Writes the same changes to be unpacked over another tree and nothing else: times to the nanosecond, all
+// portable xattrs, and of a file with several names only those that changed.
+void write_exact_changes(Tree& lower, Tree& upper, BlobWriter& out, Task& task);
+
 // Writes the whole tree as BuildKit's tar exporter does: all xattrs, times rounded to seconds (or all
 // `epoch`), sockets as empty files.
 void write_root_tar(Tree& tree, BlobWriter& out, std::optional<int64_t> epoch, Task& task);

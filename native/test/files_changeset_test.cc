@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <map>
 
 #include "files/tar_pipeline.h"
 #include "files/tree_tar.h"
@@ -18,6 +19,22 @@ struct Layer {
   std::vector<TarEntry> entries;
   std::vector<std::string> names;
 };
+
+// What write_exact_changes gives, read back: names with their times.
+std::map<std::string, TarEntry> exact_changes(const Scratch& s, const std::string& lower, const std::string& upper) {
+  auto below = files_test::tree(s.at(lower)), above = files_test::tree(s.at(upper));
+  Task task;
+  Fd fd(::open(s.at("t").c_str(), O_RDWR | O_CREAT | O_TRUNC, 0644));
+  BlobWriter writer(fd.get(), "t", Compression::none, INT_MIN, task);
+  write_exact_changes(*below, *above, writer, task);
+  writer.finish();
+  lseek(fd.get(), 0, SEEK_SET);
+  FileSource file(fd.get(), "t");
+  TarReader reader(file);
+  std::map<std::string, TarEntry> out;
+  for (TarEntry e; reader.next(e);) out[e.name] = e;
+  return out;
+}
 
 // The changeset from lower ("" = none) to upper, written to `t` and read back.
 Layer changeset(const Scratch& s, const std::string& lower, const std::string& upper,
@@ -122,6 +139,25 @@ TEST_CASE("hard links stay together, also with names the lower tree had") {
   CHECK(layer.entries[1].link == "a");
   CHECK(layer.entries[2].link == "a");
   CHECK(layer.entries[4].link == "zz");
+}
+
+TEST_CASE("exact changes have times and xattrs whole, and no name of a file that did not change") {
+  Scratch s;
+  s.file("lower/old", "x");
+  s.file("lower/two", "t");
+  link(s.at("lower/two").c_str(), s.at("lower/two2").c_str());
+  copy_tree(s, "lower", "upper");
+  link(s.at("upper/old").c_str(), s.at("upper/new").c_str());
+  s.file("upper/f", "f");
+  lsetxattr(s.at("upper/f").c_str(), "user.k", "v", 1, 0);
+  s.set_mtime("upper/f", 77, 123456789);
+  unlink(s.at("upper/two2").c_str());
+  const auto changes = exact_changes(s, "lower", "upper");
+  REQUIRE(changes.size() == 3);
+  CHECK(changes.at("f").mtime == 77'123456789);
+  CHECK(changes.at("f").xattrs == std::vector<std::pair<std::string, std::string>>{{"user.k", "v"}});
+  CHECK(changes.at("new").type == '0');
+  CHECK(changes.count(".wh.two2") == 1);
 }
 
 TEST_CASE("a first layer holds everything but sockets and lost+found") {

@@ -6,7 +6,7 @@ import { cacheExport, cacheExportName, cacheImport, encodeConfig, exportCache, t
 import { exportName, validateExport, type BuildOutput, type EarlyPush, type ExportRequest } from '../exporters/index.js';
 import { BuildReference, type AskedRequest, type FrontendOutput, type GatewayHost, type SourcePolicy, type WorkerRecord } from '../gateway/index.js';
 import { platformToPb, type Definition, type SourceOp } from '../llb/index.js';
-import { asOpResult, dropIgnoredCacheMounts, type PersistedSnapshot, type Worker } from '../ops/index.js';
+import { asOpResult, dropIgnoredCacheMounts, type LeftResult, type PersistedSnapshot, type Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
 import { blobsOf } from '../snapshot/index.js';
 import type { SourceMeta } from '../sources/index.js';
@@ -68,6 +68,8 @@ export class Build implements GatewayHost {
 	/** Which request a definition answers. */
 	readonly #requests = new Map<Definition, FrontendRequest>();
 	readonly #forget: (() => void)[] = [];
+	/** What failed steps left, by the ids frontends know it by. */
+	readonly #offered = new Map<string, LeftResult>();
 	/** Bytes fetched from registries before this build, by digest. */
 	readonly #fetchedBefore: Promise<Readonly<Record<string, number>>>;
 	#solved: BuildOutput | undefined;
@@ -90,7 +92,7 @@ export class Build implements GatewayHost {
 			if (push) this.#earlyPushes.set(one, push);
 		}
 		options.signal.addEventListener('abort', this.close, { once: true });
-		for (const request of options.cacheImports ?? []) this.#importCache(request);
+		for (const request of options.cacheImports ?? []) this.importCache(request);
 	}
 
 	get worker(): Worker {
@@ -124,8 +126,18 @@ export class Build implements GatewayHost {
 		for (const forget of this.#forget.splice(0)) forget();
 	};
 
+	offer(left: LeftResult): string {
+		const id = randomUUID().replaceAll('-', '');
+		this.#offered.set(id, left);
+		return id;
+	}
+
+	offered(id: string): LeftResult | undefined {
+		return this.#offered.get(id);
+	}
+
 	asked({ attributes }: AskedRequest): void {
-		for (const entry of cacheImportsOf(attributes)) this.#importCache(entry);
+		for (const entry of cacheImportsOf(attributes)) this.importCache(entry);
 	}
 
 	/** The innermost of nested frontends answers first: a definition is that one's. */
@@ -145,7 +157,8 @@ export class Build implements GatewayHost {
 		return { frontend, attributes, inputs: this.builder.producers.inputs(inputs) };
 	}
 
-	#importCache(request: CacheRequest): void {
+	/** Looks into this cache too, for everything that is not solved yet. */
+	importCache(request: CacheRequest): void {
 		const source = cacheImport(request);
 		const id = JSON.stringify(source);
 		if (this.#cacheImports.has(id)) return;
@@ -378,16 +391,18 @@ function ownWorker({ platform }: Worker): WorkerRecord {
 
 type ImageMetaPlatform = Parameters<FrontendClient['resolveImageConfig']>[1]['platform'];
 
-/** `cache-imports`, as clients give it to frontends: a JSON list. */
+/** Caches as clients name them to frontends: `cache-imports` is a JSON list, `cache-from` of older ones a list of registry references. */
 function cacheImportsOf(attributes: Readonly<Record<string, string>>): CacheRequest[] {
-	const text = attributes['cache-imports'];
-	if (!text) return [];
+	const { 'cache-imports': text, 'cache-from': references = '' } = attributes;
+	const registries = references.split(',').filter((ref) => ref !== '').map((ref) => ({ type: 'registry', attributes: { ref } }));
+	if (!text) return registries;
 	const list: unknown = JSON.parse(text);
 	if (!Array.isArray(list)) throw new Error('failed to unmarshal cache-imports: not a list');
-	return list.map((entry: { readonly Type?: unknown; readonly Attrs?: Readonly<Record<string, string>> } | null) => {
+	const imports = list.map((entry: { readonly Type?: unknown; readonly Attrs?: Readonly<Record<string, string>> } | null) => {
 		if (typeof entry?.Type !== 'string') throw new Error('failed to unmarshal cache-imports: an entry without a Type');
 		return { type: entry.Type, attributes: entry.Attrs ?? {} };
 	});
+	return [...imports, ...registries];
 }
 
 /** An export whose times are those of the build's SOURCE_DATE_EPOCH, unless it says others. */

@@ -37,7 +37,7 @@ export class Bridge {
 		this.spoken = new Promise((resolve) => { this.#speak = resolve; });
 		this.returned = new Promise((resolve, reject) => { this.#settle = { resolve, reject }; });
 		this.returned.catch(() => undefined); // seen by whoever waits for it
-		this.#containers = new Containers(host, (id) => this.#ref(id));
+		this.#containers = new Containers(host, (id) => host.offered(id) ?? this.#ref(id));
 	}
 
 	/** Whether the frontend has returned, or was given up. */
@@ -107,7 +107,7 @@ export class Bridge {
 			try {
 				return await (call as (...args: unknown[]) => unknown)(...args);
 			} catch (error) {
-				throw callError(error);
+				throw callError(error, (left) => this.host.offer(left));
 			}
 		}]);
 		return Object.fromEntries(guarded) as Calls;
@@ -133,6 +133,7 @@ export class Bridge {
 	}
 
 	async #solve(request: wire.SolveRequest): Promise<wire.SolveResponse> {
+		for (const { Type: type, Attrs } of request.CacheImports) this.host.importCache({ type, attributes: Object.fromEntries(Attrs) });
 		const result = await solve(this.host, {
 			definition: request.Definition,
 			frontend: request.Frontend,

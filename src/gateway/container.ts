@@ -3,12 +3,12 @@ import { constants } from 'node:os';
 import { defaultPathOf } from '../../frontend/index.js';
 import { NetMode, pb, SecurityMode } from '../llb/index.js';
 import type { FileEntry } from '../native/files.js';
-import { networks, PreparedMounts, secretEnv } from '../ops/index.js';
+import { networks, PreparedMounts, secretEnv, type LeftResult } from '../ops/index.js';
 import type { ContainerProcess, ProcessSpec, RunningContainer } from '../runtime/index.js';
 import { CanceledError, type Result } from '../solver/index.js';
 import type { InitMessage, NewContainerRequest } from './gen/gateway.js';
 import type { GatewayHost } from './host.js';
-import { readDirIn, readFileIn, statFileIn, type FileRange, type BuildReference } from './reference.js';
+import { readDirIn, readFileIn, statFileIn, type FileRange } from './reference.js';
 
 /** Files of one of a container's mounts. */
 export interface MountFiles {
@@ -33,7 +33,7 @@ export class GatewayContainer {
 	) {}
 
 	/** Prepares the mounts. @param refOf the ref of an id; throws when there is none */
-	static async create(host: GatewayHost, request: NewContainerRequest, refOf: (id: string) => BuildReference | undefined): Promise<GatewayContainer> {
+	static async create(host: GatewayHost, request: NewContainerRequest, refOf: (id: string) => LeftResult | undefined): Promise<GatewayContainer> {
 		if (request.Network === NetMode.HOST && !host.allow.includes('network.host')) throw new Error('network.host is not allowed');
 		const inputs: Result[] = [];
 		const mounts: pb.Mount[] = [];
@@ -133,7 +133,7 @@ export class GatewayContainer {
 	}
 }
 
-function findRef(mount: pb.Mount, refOf: (id: string) => BuildReference | undefined): BuildReference | undefined {
+function findRef(mount: pb.Mount, refOf: (id: string) => LeftResult | undefined): LeftResult | undefined {
 	try {
 		return refOf(mount.resultID);
 	} catch (error) {

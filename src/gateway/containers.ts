@@ -1,11 +1,11 @@
 // The containers of one frontend by the ids it chose, and the stream that drives their processes.
 import { Code, RpcError, type Send } from '../grpc/index.js';
+import type { LeftResult } from '../ops/index.js';
 import { ExitError, type ContainerProcess } from '../runtime/index.js';
 import { GatewayContainer, sendSignal, type MountFiles } from './container.js';
 import { callError } from './errors.js';
 import type { ExecMessage, FdMessage, InitMessage, NewContainerRequest } from './gen/gateway.js';
 import type { GatewayHost } from './host.js';
-import type { BuildReference } from './reference.js';
 
 /** What an exit that is no exit code is sent as. */
 const unknownExitStatus = 255;
@@ -14,7 +14,7 @@ export class Containers {
 	readonly #containers = new Map<string, GatewayContainer>();
 
 	/** @param refOf the ref of an id; throws when there is none */
-	constructor(private readonly host: GatewayHost, private readonly refOf: (id: string) => BuildReference | undefined) {}
+	constructor(private readonly host: GatewayHost, private readonly refOf: (id: string) => LeftResult | undefined) {}
 
 	async create(request: NewContainerRequest): Promise<void> {
 		const container = await GatewayContainer.create(this.host, request, this.refOf);

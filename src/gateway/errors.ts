@@ -3,13 +3,54 @@
 import { errorDetail, statusOf } from '../../frontend/gateway/status.js';
 import { FrontendError, type ErrorSource } from '../../frontend/index.js';
 import { Code, RpcError, type Any } from '../grpc/index.js';
+import { StepError, type LeftResult } from '../ops/index.js';
 import { VertexError, isCanceled } from '../solver/index.js';
 
-/** Any error of a build, to be sent to a caller. */
-export function callError(error: unknown): RpcError {
+/** Any error of a build, to be sent to a caller. `offer` gives a failed step's leftovers ids, under which the caller can use them. */
+export function callError(error: unknown, offer?: (left: LeftResult) => string): RpcError {
 	if (isCanceled(error)) return new RpcError(Code.CANCELED, 'context canceled', [], { cause: error });
 	const { code, message, details } = statusOf(error);
-	return new RpcError(code, message, [...vertexDetails(error), ...details], { cause: error });
+	return new RpcError(code, message, [...(offer ? stepDetails(error, offer) : []), ...vertexDetails(error), ...details], { cause: error });
+}
+
+/** Details travel in a header, which has a limit: a file an op has in itself can be longer. */
+const maxDetailBytes = 256 * 1024;
+
+/** The op that failed, and how it left things. */
+function stepDetails(error: unknown, offer: (left: LeftResult) => string): Any[] {
+	for (let e = error; e instanceof Error; e = e.cause) {
+		if (!(e instanceof StepError)) continue;
+		const ids = (results: readonly (LeftResult | undefined)[]): string[] => results.map((left) => (left ? offer(left) : ''));
+		const { op, left: { inputs, mounts, part } } = e;
+		const left = { inputIDs: ids(inputs), mountIDs: ids(mounts), ...(part && { [part.$case]: { index: String(part.index) } }) };
+		const detail = errorDetail('Solve', { ...left, ...(op && { op: protoJson(op) }) });
+		return [detail.value.length > maxDetailBytes ? errorDetail('Solve', left) : detail];
+	}
+	return [];
+}
+
+/** A message as protobuf's JSON: a choice stands under its own name, and what is zero or empty is left out. */
+function protoJson(value: unknown): unknown {
+	if (value instanceof Uint8Array) return Buffer.from(value).toString('base64');
+	if (value instanceof Map) return Object.fromEntries([...value as ReadonlyMap<string, unknown>].map(([key, member]) => [key, protoJson(member)]));
+	if (Array.isArray(value)) return value.map(protoJson);
+	if (typeof value === 'bigint') return String(value);
+	if (typeof value !== 'object' || value === null) return value;
+	return Object.fromEntries(Object.entries(value).flatMap(([key, member]: [string, unknown]): (readonly [string, unknown])[] => {
+		if (isZero(member)) return [];
+		if (!isChoice(member)) return [[key, protoJson(member)]];
+		return [[member.$case, protoJson(member[member.$case])]];
+	}));
+}
+
+function isChoice(value: unknown): value is { readonly $case: string; readonly [choice: string]: unknown } {
+	return typeof value === 'object' && value !== null && '$case' in value;
+}
+
+function isZero(value: unknown): boolean {
+	if (value instanceof Uint8Array || Array.isArray(value)) return value.length === 0;
+	if (value instanceof Map) return value.size === 0;
+	return value === undefined || value === '' || value === 0 || value === false || value === 0n;
 }
 
 function vertexDetails(error: unknown): Any[] {

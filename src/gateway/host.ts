@@ -1,7 +1,7 @@
 // What a build offers to the frontend that drives it, wherever that runs.
 import type { FrontendClient } from '../../frontend/index.js';
 import type { Definition, SourceOp } from '../llb/index.js';
-import type { Worker } from '../ops/index.js';
+import type { LeftResult, Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
 import type { SourceMeta } from '../sources/index.js';
 import type { Policy as SourcePolicy } from './gen/sourcepolicy.js';
@@ -34,6 +34,12 @@ export interface GatewayHost extends Pick<FrontendClient, 'warn'> {
 	resolveImageConfig(source: SourceOp, options: ImageOptions & { readonly policies?: readonly SourcePolicy[] }): ReturnType<FrontendClient['resolveImageConfig']>;
 	/** `objects`: git's commit and tag themselves too (default). `policies`: beside the build's. */
 	resolveSourceMeta(source: SourceOp, options: { readonly logName: string; readonly objects?: boolean; readonly policies?: readonly SourcePolicy[] }): Promise<SourceMeta>;
+	/** Looks for what is to be solved in this cache, too. */
+	importCache(request: { readonly type: string; readonly attributes: Readonly<Record<string, string>> }): void;
+	/** Makes something a failed step left available to the frontends of this build. Gives its id. */
+	offer(left: LeftResult): string;
+	/** What was offered under an id. */
+	offered(id: string): LeftResult | undefined;
 	/** A frontend is about to answer. */
 	asked(request: AskedRequest): void;
 	/** A frontend has answered, with what these definitions stand for. */

@@ -282,6 +282,8 @@ export interface ChangesetOptions {
 	readonly level?: number | undefined;
 	/** Seconds since the epoch; later modification times become this. */
 	readonly sourceDateEpoch?: number | undefined;
+	/** To be unpacked over another tree, and no layer: with a lower tree only, with all xattrs, times to the nanosecond, and no name of a file that did not change. */
+	readonly exact?: boolean;
 }
 
 /**

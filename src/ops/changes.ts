@@ -58,7 +58,7 @@ async function apply(worker: Worker, { lower, upper }: Change, root: string, sig
 	try {
 		const above = await worker.snapshots.view(upper, signal);
 		try {
-			await writeChangeset({ lower: below.root, upper: above.root, out: file, compression: 'uncompressed' }, { signal });
+			await writeChangeset({ lower: below.root, upper: above.root, out: file, compression: 'uncompressed', exact: true }, { signal });
 		} finally {
 			await above.release();
 		}

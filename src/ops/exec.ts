@@ -4,10 +4,11 @@ import path from 'node:path';
 import { MountType, NetMode, SecurityMode, defaultPath, pb } from '../llb/index.js';
 import { failureText } from '../runtime/index.js';
 import type { BuildSession } from '../session/index.js';
-import type { CacheMap, InputKey, Op, OpContext, Result } from '../solver/index.js';
+import { isCanceled, type CacheMap, type InputKey, type Op, type OpContext, type Result } from '../solver/index.js';
 import { contentKey } from './content.js';
 import { watchingDisks } from './fetch-report.js';
 import { MissingMountSource, PreparedMounts } from './mounts.js';
+import { StepError } from './step-error.js';
 import { StepLog } from './step-log.js';
 import type { Worker } from './worker.js';
 
@@ -90,7 +91,11 @@ export class ExecOp implements Op<BuildSession> {
 		} catch (error) {
 			log.flush();
 			// BuildKit finds this out when the process is to be started.
-			throw error instanceof MissingMountSource ? new Error(failureText(meta.args, error.message), { cause: error }) : error;
+			const cause = error instanceof MissingMountSource ? new Error(failureText(meta.args, error.message), { cause: error }) : error;
+			if (context.signal.aborted || isCanceled(error)) throw cause;
+			const { written, ...left } = prepared.leftovers(this.op.mounts);
+			for (const mount of written) context.leave(mount);
+			throw new StepError(cause, left);
 		} finally {
 			await prepared.close();
 		}

@@ -4,12 +4,13 @@ import { pb } from '../llb/index.js';
 import { FileTree, runFileActions, type CopyFileAction, type FileAction, type Selection } from '../native/files.js';
 import type { BuildSession } from '../session/index.js';
 import { scratch, type ReadMount, type Snapshot, type WritableMount } from '../snapshot/index.js';
-import type { CacheMap, Op, OpContext, Result } from '../solver/index.js';
+import { isCanceled, type CacheMap, type Op, type OpContext, type Result } from '../solver/index.js';
 import type { Laid } from './changes.js';
 import { contentKey } from './content.js';
 import { watchingDisks } from './fetch-report.js';
 import { resolveOwner } from './owner.js';
 import { asOpResult, laidOf, SnapshotResult } from './result.js';
+import { given as left, StepError, WrittenMount, type Leftovers, type LeftResult } from './step-error.js';
 import { toSnapshot } from './to-snapshot.js';
 import { uuidOf } from './uuid.js';
 import type { Worker } from './worker.js';
@@ -99,8 +100,13 @@ class FileOpExecution {
 			const ref = this.inputs.length + i;
 			const mount = await this.#writable(action.input);
 			this.#open.set(ref, mount);
-			const step = await this.#native(action, mount);
-			await watchingDisks(mount, [...this.#views.values()], this.context, (signal) => runFileActions(mount.root, [step], { signal }));
+			try {
+				const step = await this.#native(action, mount);
+				await watchingDisks(mount, [...this.#views.values()], this.context, (signal) => runFileActions(mount.root, [step], { signal }));
+			} catch (error) {
+				if (this.context.signal.aborted || isCanceled(error)) throw error;
+				throw new StepError(error, this.#leave(i));
+			}
 			if (action.output >= 0) outputs[action.output] = new SnapshotResult(await this.#commit(ref), this.#laid(ref));
 		}
 		return outputs;
@@ -110,6 +116,23 @@ class FileOpExecution {
 		for (const tree of this.#trees.values()) tree.close();
 		await Promise.all([...this.#views.values()].map((view) => view.release()));
 		await Promise.all([...this.#open.values()].map((mount) => mount.abort()));
+	}
+
+	/** What there is to see when an action has failed: the file system it worked on, as it left it. */
+	#leave(index: number): Leftovers {
+		const ref = this.inputs.length + index;
+		const mounts: (LeftResult | undefined)[] = this.actions.map(() => undefined);
+		const mount = this.#open.get(ref);
+		if (mount) {
+			this.#open.delete(ref);
+			const written = new WrittenMount(mount, this.#laid(ref));
+			this.context.leave(written);
+			mounts[index] = written;
+		}
+		const secondary = (this.actions[index]?.secondaryInput ?? -1) - this.inputs.length;
+		const copied = this.#snapshots.get(secondary + this.inputs.length);
+		if (secondary >= 0 && copied) mounts[secondary] = left(new SnapshotResult(copied));
+		return { inputs: this.inputs.map(left), mounts, part: { $case: 'file', index } };
 	}
 
 	/** What is done, for the trace of reads. */

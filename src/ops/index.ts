@@ -10,6 +10,7 @@ import { FileOp } from './file.js';
 import { MergeOp } from './merge.js';
 import { PassthroughOp } from './passthrough.js';
 import { SourceOp } from './source.js';
+import { explained } from './step-error.js';
 import type { Worker } from './worker.js';
 
 export { networks, secretEnv } from './exec.js';
@@ -17,11 +18,16 @@ export { PreparedMounts } from './mounts.js';
 export { asOpResult, DirectoryResult, layersOf, restored, SnapshotResult, type OpResult, type PersistedSnapshot } from './result.js';
 export { dropIgnoredCacheMounts } from './cache-mount.js';
 export { withTree } from './content.js';
+export { StepError, type FailedPart, type LeftResult, type Leftovers } from './step-error.js';
 export { toSnapshot } from './to-snapshot.js';
 export type { Worker } from './worker.js';
 
 /** The op that executes a vertex on this worker. `load` reads definitions that come up while it runs. */
 export function opFor(vertex: Vertex, worker: Worker, load: LoadDefinition): Op<BuildSession> {
+	return explained(bareOpFor(vertex, worker, load), vertex);
+}
+
+function bareOpFor(vertex: Vertex, worker: Worker, load: LoadDefinition): Op<BuildSession> {
 	const { kind, inputs } = vertex;
 	const platform = platformOf(vertex, worker);
 	switch (kind.$case) {

@@ -13,6 +13,7 @@ import { withTree } from './content.js';
 import type { Watched } from './fetch-report.js';
 import { resolveInRoot } from './resolve-path.js';
 import { asOpResult, laidOf, SnapshotResult } from './result.js';
+import { given, WrittenMount, type Leftovers } from './step-error.js';
 import { toSnapshot } from './to-snapshot.js';
 import { uuidOf } from './uuid.js';
 import type { Worker } from './worker.js';
@@ -44,6 +45,7 @@ export class PreparedMounts {
 	#root: RootMount | undefined;
 	readonly #outputs: OutputMount[] = [];
 	readonly #release: Release[] = [];
+	readonly #written = new Map<pb.Mount, WritableMount>();
 	/** A step that mounts one cache twice sees the same directory, and does not wait for itself. */
 	readonly #caches = new Map<string, CacheMount>();
 	/** Disks beside the root's. */
@@ -87,6 +89,17 @@ export class PreparedMounts {
 		return results;
 	}
 
+	/** What a failed step leaves of each of its mounts: what it wrote, to be released by the caller, or the input. */
+	leftovers(mounts: readonly pb.Mount[]): Leftovers & { readonly written: readonly WrittenMount[] } {
+		const written = new Map([...this.#written].map(([mount, writable]): [pb.Mount, WrittenMount] => {
+			this.#release.splice(this.#release.indexOf(writable.abort), 1);
+			return [mount, new WrittenMount(writable, laidOf(this.#input(mount)))];
+		}));
+		this.#written.clear();
+		const inputs = mounts.map((mount) => given(this.inputs[mount.input]));
+		return { inputs, mounts: mounts.map((mount, i) => written.get(mount) ?? inputs[i]), written: [...written.values()] };
+	}
+
 	/** Throws away what was not committed and releases the rest. Idempotent. */
 	async close(): Promise<void> {
 		for (const release of this.#release.splice(0).reverse()) await release();
@@ -119,7 +132,7 @@ export class PreparedMounts {
 
 	async #addRoot(mount: pb.Mount): Promise<void> {
 		// Even a read-only root gets a writable mount: runc makes its mount points there.
-		const writable = await this.#writable(await this.#snapshotOf(mount), this.step);
+		const writable = await this.#writable(mount, await this.#snapshotOf(mount), this.step);
 		if (mount.output !== -1) this.#outputs.push({ output: mount.output, source: writable, input: this.#input(mount) });
 		this.#root = { mount: writable, readonly: mount.readonly };
 	}
@@ -130,14 +143,14 @@ export class PreparedMounts {
 		if (mount.output !== -1 && mount.readonly) this.#outputs.push({ output: mount.output, source: await this.#snapshotOf(mount), input });
 		const bind = (root: string): Promise<void> => this.#bind(root, mount.selector, destination, mount.readonly);
 		if (mount.output !== -1 && !mount.readonly) {
-			const writable = await this.#otherWritable(await this.#snapshotOf(mount));
+			const writable = await this.#otherWritable(mount, await this.#snapshotOf(mount));
 			this.#outputs.push({ output: mount.output, source: writable, input });
 			return bind(writable.root);
 		}
 		if (result?.kind === 'directory') return bind(await this.#materialize(result.tree));
 		// A new disk would show its lost+found.
 		if (mount.readonly && !result) return bind(await this.#newDirectory());
-		if (!mount.readonly || !result) return bind((await this.#otherWritable(result?.snapshot ?? scratch)).root);
+		if (!mount.readonly || !result) return bind((await this.#otherWritable(mount, result?.snapshot ?? scratch)).root);
 		const view = await this.worker.snapshots.view(result.snapshot, this.context.signal);
 		this.#release.push(view.release);
 		this.otherDisks.push(view);
@@ -151,16 +164,17 @@ export class PreparedMounts {
 		this.mounts.push({ destination, source, type: 'bind', options: ['rbind', readonly ? 'ro' : 'rw'] });
 	}
 
-	async #otherWritable(parent: Snapshot): Promise<WritableMount> {
-		const mount = await this.#writable(parent);
-		this.otherDisks.push(mount);
-		return mount;
+	async #otherWritable(mount: pb.Mount, parent: Snapshot): Promise<WritableMount> {
+		const writable = await this.#writable(mount, parent);
+		this.otherDisks.push(writable);
+		return writable;
 	}
 
-	async #writable(parent: Snapshot, step?: string): Promise<WritableMount> {
-		const mount = await this.worker.snapshots.writable(parent, this.context.signal, { ...(step !== undefined && { step }) });
-		this.#release.push(mount.abort);
-		return mount;
+	async #writable(mount: pb.Mount, parent: Snapshot, step?: string): Promise<WritableMount> {
+		const writable = await this.worker.snapshots.writable(parent, this.context.signal, { ...(step !== undefined && { step }) });
+		this.#written.set(mount, writable);
+		this.#release.push(writable.abort);
+		return writable;
 	}
 
 	/** A client's directory as the container may see it: owned by root, filtered, and ours to throw away. */

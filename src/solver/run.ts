@@ -52,6 +52,8 @@ export class VertexRun<Session> {
 	readonly #slow = new Flag();
 	/** Vertices this one brought up while it ran. */
 	readonly #inner = new Set<VertexRun<Session>>();
+	/** What a failed run left. */
+	readonly #left = new Set<{ release(): Promise<void> }>();
 	readonly #contents = new Map<number, Promise<string | undefined>>();
 	#identity: Promise<Identity> | undefined;
 	#results: Promise<readonly Result[]> | undefined;
@@ -82,6 +84,13 @@ export class VertexRun<Session> {
 		this.#abort.abort(new CanceledError());
 		this.reporter.canceled();
 		this.host.forget(this);
+		for (const left of this.#left) this.host.background(left.release());
+		this.#left.clear();
+	}
+
+	#leave(left: { release(): Promise<void> }): void {
+		if (this.#sessions.size > 0) this.#left.add(left);
+		else this.host.background(left.release());
 	}
 
 	/** The vertex's results; runs what has to run, once. */
@@ -291,7 +300,7 @@ export class VertexRun<Session> {
 		try {
 			this.reporter.started();
 			const key = identity.key ?? unstable();
-			const results = await this.vertex.op.run({ ...this.#context(), key, solve: (edge) => this.#solveInner(edge) }, inputs);
+			const results = await this.vertex.op.run({ ...this.#context(), key, leave: (left) => { this.#leave(left); }, solve: (edge) => this.#solveInner(edge) }, inputs);
 			this.reporter.completed();
 			if (identity.storeKeys.length > 0) this.host.background(this.#store(identity.storeKeys, key, results));
 			return results;

@@ -8,8 +8,9 @@ import path from 'node:path';
 import tls from 'node:tls';
 import anyTest, { type TestFn } from 'ava';
 import { BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRequest, ControlDefinition, SolveRequest, StatusResponse } from '../../src/control/gen/control.js';
+import { LLBBridgeDefinition, NewContainerRequest, ReadFileRequest, ReturnRequest, SolveRequest as GatewaySolveRequest } from '../../src/gateway/gen/gateway.js';
 import { Code, HealthCheckRequest, HealthCheckResponse_ServingStatus as ServingStatus, HealthDefinition, RpcClient, RpcError, RpcServer, type Handlers } from '../../src/grpc/index.js';
-import { fileActions, image, local, marshal, Op, scratch, type Definition } from '../../src/llb/index.js';
+import { fileActions, image, local, marshal, Op, pb, scratch, type Definition, type FileActions, type State } from '../../src/llb/index.js';
 import { FileSyncDefinition } from '../../src/session/gen/filesync.js';
 import { Stat } from '../../src/session/gen/stat.js';
 import { Packet, Packet_PacketType as PacketType } from '../../src/session/gen/wire.js';
@@ -24,6 +25,15 @@ setUpBuilds(test as unknown as TestFn<BuildContext>);
 
 test.serial.before(async (t) => { t.context.daemon = await startDaemon(t.context.store); });
 test.after.always((t) => t.context.daemon?.stop());
+
+/** errdefs.Solve, as JSON has it. */
+interface FailedStep {
+	readonly inputIDs?: readonly string[];
+	readonly mountIDs?: readonly string[];
+	readonly file?: { readonly index: string };
+	readonly cache?: { readonly index: string };
+	readonly op?: { readonly file?: { readonly actions?: readonly { readonly mkfile?: { readonly path: string } }[] } };
+}
 
 const control = ControlDefinition.fullName;
 const { methods } = ControlDefinition;
@@ -147,6 +157,46 @@ test.serial('requests that make no sense end with a status that says why', async
 	const rubbish = { ...methods.solve, requestType: { ...SolveRequest, encode: () => ({ finish: () => Buffer.from([0x0a, 0xff, 0xff, 0xff, 0x0f]) }) } };
 	t.is((await t.throwsAsync(client.unary(control, rubbish, SolveRequest.create()), { instanceOf: RpcError }))?.code, Code.INTERNAL);
 	t.is((await client.unary(control, methods.listWorkers, { filter: [] })).record.length, 1);
+	client.close();
+});
+
+test.serial('what a failed step worked on, and what it left, is there for the client as long as its build lasts', async (t) => {
+	const client = t.context.daemon.connect();
+	const Ref = randomUUID();
+	const bridge = { name: LLBBridgeDefinition.fullName, calls: LLBBridgeDefinition.methods, options: { metadata: { 'buildkit-controlapi-buildid': Ref } } };
+	const built = solve(client, { Ref });
+	const failure = async (state: State): Promise<FailedStep> => {
+		const request = GatewaySolveRequest.create({ Definition: marshal(state), Evaluate: true, allowResultReturn: true });
+		const error = await t.throwsAsync(client.unary(bridge.name, bridge.calls.solve, request, bridge.options), { instanceOf: RpcError });
+		const detail = error?.details.find(({ typeUrl }) => typeUrl === 'github.com/moby/buildkit/errdefs.Solve+json');
+		return JSON.parse(Buffer.from(detail?.value ?? []).toString()) as FailedStep;
+	};
+	const fileOf = async (resultID: string, FilePath: string): Promise<string> => {
+		const ContainerID = randomUUID();
+		await client.unary(bridge.name, bridge.calls.newContainer, NewContainerRequest.create({ ContainerID, Mounts: [pb.Mount.create({ dest: '/', resultID })] }), bridge.options);
+		const { Data } = await client.unary(bridge.name, bridge.calls.readFileContainer, ReadFileRequest.create({ Ref: ContainerID, FilePath, MountIndex: 0 }), bridge.options);
+		await client.unary(bridge.name, bridge.calls.releaseContainer, { ContainerID }, bridge.options);
+		return Buffer.from(Data).toString();
+	};
+	const mkfile = (name: string): FileActions => fileActions().mkfile(name, 0o644, Buffer.from(name));
+
+	const ofFile = await failure(scratch().file(mkfile('/below')).file(mkfile('/first').mkfile('/none/second', 0o644, Buffer.from(''))));
+	t.deepEqual([ofFile.inputIDs?.length, ofFile.mountIDs?.map((id) => id !== ''), ofFile.file], [1, [false, true], { index: '1' }]);
+	t.is(ofFile.op?.file?.actions?.[0]?.mkfile?.path, '/first');
+	t.is(await fileOf(ofFile.mountIDs?.[1] ?? '', '/first'), '/first');
+	t.is(await fileOf(ofFile.inputIDs?.[0] ?? '', '/below'), '/below');
+
+	const ofExec = await failure(scratch().file(mkfile('/root')).run({ args: ['/missing'], mounts: [{ target: '/rw', source: scratch().file(mkfile('/in')) }, { target: '/empty', tmpfs: {} }] }).root);
+	t.deepEqual([ofExec.inputIDs?.map((id) => id !== ''), ofExec.mountIDs?.map((id) => id !== '')], [[true, false, true], [true, false, true]]);
+	t.is(await fileOf(ofExec.mountIDs?.[2] ?? '', '/in'), '/in');
+
+	const ofContent = await failure(scratch().file(fileActions().copy(scratch().file(mkfile('/there')), '/not-there', '/')));
+	t.deepEqual([ofContent.inputIDs?.length, ofContent.mountIDs, ofContent.cache], [1, [], { index: '0' }]);
+	t.is(await fileOf(ofContent.inputIDs?.[0] ?? '', '/there'), '/there');
+
+	await client.unary(bridge.name, bridge.calls.return, ReturnRequest.create({ result: {} }), bridge.options);
+	await built;
+	await t.throwsAsync(fileOf(ofExec.mountIDs?.[2] ?? '', '/in'), { message: /no such job/ });
 	client.close();
 });
 

@@ -1,5 +1,6 @@
 // The history of builds: a record a build, with its progress and its error as blobs. Files of the store's
-// directory, written whole: a record that is there has its blobs.
+// directory, written whole: a record that is there has its blobs. A client need not wait for the record of its
+// build: whoever asks for records does.
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
@@ -39,6 +40,8 @@ type Listener = (event: BuildHistoryEvent) => void;
 export class History {
 	readonly #active = new Map<string, BuildHistoryRecord>();
 	readonly #listeners = new Set<Listener>();
+	/** Records of builds that have ended, being written. */
+	readonly #ending = new Set<Promise<void>>();
 	#records: Promise<Map<string, BuildHistoryRecord>> | undefined;
 
 	constructor(private readonly directory: string, private readonly limits: HistoryLimits) {}
@@ -50,39 +53,47 @@ export class History {
 		});
 		this.#active.set(record.Ref, record);
 		this.#tell(BuildHistoryEventType.STARTED, record);
-		return async (progress, { response, exported = [], provenance = [], error }) => {
-			try {
-				const responses = await progress.messages();
-				Object.assign(record, { CompletedAt: new Date(), ...counts(responses) });
-				record.logs = await this.#put(statusMediaType, framed(responses));
-				if (response) record.ExporterResponse = new Map(response);
-				const images = exported.flatMap((said, i): [bigint, Descriptor][] => {
-					const image = imageDescriptor(said);
-					return image ? [[BigInt(i), image]] : [];
-				});
-				const [first] = images;
-				if (first) record.Result = { ResultDeprecated: first[1], Attestations: [], Results: new Map(images) };
-				await this.#addProvenance(record, provenance);
-				if (error !== undefined) {
-					const status = statusOf(error);
-					record.error = { ...status, details: [] };
-					record.externalError = await this.#put(errorMediaType, Status.encode(status).finish());
-				}
-				record.trace = await this.#put(traceMediaType, traceOf({
-					ref: record.Ref, started: record.CreatedAt ?? new Date(), completed: record.CompletedAt ?? new Date(), error: record.error?.message ?? '',
-				}, responses));
-				await this.#keep(record);
-			} finally {
-				this.#active.delete(record.Ref);
-			}
-			this.#tell(BuildHistoryEventType.COMPLETE, record);
-			await this.#trim();
+		return (progress, outcome) => {
+			const ending = this.#end(record, progress, outcome);
+			const settled = ending.catch(() => undefined).finally(() => this.#ending.delete(settled));
+			this.#ending.add(settled);
+			return ending;
 		};
+	}
+
+	async #end(record: BuildHistoryRecord, progress: ProgressLog, { response, exported = [], provenance = [], error }: Outcome): Promise<void> {
+		try {
+			const responses = await progress.messages();
+			Object.assign(record, { CompletedAt: new Date(), ...counts(responses) });
+			record.logs = await this.#put(statusMediaType, framed(responses));
+			if (response) record.ExporterResponse = new Map(response);
+			const images = exported.flatMap((said, i): [bigint, Descriptor][] => {
+				const image = imageDescriptor(said);
+				return image ? [[BigInt(i), image]] : [];
+			});
+			const [first] = images;
+			if (first) record.Result = { ResultDeprecated: first[1], Attestations: [], Results: new Map(images) };
+			await this.#addProvenance(record, provenance);
+			if (error !== undefined) {
+				const status = statusOf(error);
+				record.error = { ...status, details: [] };
+				record.externalError = await this.#put(errorMediaType, Status.encode(status).finish());
+			}
+			record.trace = await this.#put(traceMediaType, traceOf({
+				ref: record.Ref, started: record.CreatedAt ?? new Date(), completed: record.CompletedAt ?? new Date(), error: record.error?.message ?? '',
+			}, responses));
+			await this.#keep(record);
+		} finally {
+			this.#active.delete(record.Ref);
+		}
+		this.#tell(BuildHistoryEventType.COMPLETE, record);
+		await this.#trim();
 	}
 
 	/** What there is, then, unless `EarlyExit`, what happens, until the listener has gone. */
 	async listen(request: BuildHistoryRequest, send: (event: BuildHistoryEvent) => Promise<void>, signal: AbortSignal): Promise<void> {
 		const filter = historyFilter(request.Filter);
+		await this.#settled();
 		const queue: BuildHistoryEvent[] = [];
 		let wake = (): void => undefined;
 		const isWanted = (record: BuildHistoryRecord | undefined): boolean => request.Ref === '' || record?.Ref === request.Ref;
@@ -112,6 +123,7 @@ export class History {
 
 	/** Pins a record or takes the pin away. Throws NOT_FOUND. */
 	async pin(ref: string, pinned: boolean): Promise<void> {
+		await this.#settled();
 		const record = (await this.#load()).get(ref);
 		if (!record) throw new RpcError(Code.NOT_FOUND, `failed to retrieve ref ${ref}: file does not exist`);
 		if (record.pinned === pinned) return;
@@ -120,6 +132,11 @@ export class History {
 	}
 
 	async delete(ref: string): Promise<void> {
+		await this.#settled();
+		await this.#remove(ref);
+	}
+
+	async #remove(ref: string): Promise<void> {
 		const records = await this.#load();
 		const record = records.get(ref);
 		if (!record) return;
@@ -132,23 +149,30 @@ export class History {
 
 	/** Progress of a build that has ended; undefined when there is no record of it. */
 	async progress(ref: string): Promise<readonly StatusResponse[] | undefined> {
+		await this.#settled();
 		const logs = (await this.#load()).get(ref)?.logs;
 		return logs && unframed(await readFile(this.#blobFile(logs.digest)));
 	}
 
 	/** Digests of all blobs. */
 	async blobs(): Promise<readonly string[]> {
+		await this.#settled();
 		const names = await readdir(path.join(this.directory, 'blobs')).catch(() => []);
 		return names.filter((name) => /^[0-9a-f]{64}$/.test(name)).map((name) => `sha256:${name}`);
 	}
 
 	/** Size of a blob; undefined when it is not here. */
 	async blobSize(digest: string): Promise<number | undefined> {
+		await this.#settled();
 		return (await stat(this.#blobFile(digest)).catch(() => undefined))?.size;
 	}
 
 	blob(digest: string, start: number, end: number): Readable {
 		return createReadStream(this.#blobFile(digest), { start, end, highWaterMark: 1024 * 1024 });
+	}
+
+	async #settled(): Promise<void> {
+		await Promise.all(this.#ending);
 	}
 
 	async #addProvenance(record: BuildHistoryRecord, provenance: readonly PredicateRecord[]): Promise<void> {
@@ -177,7 +201,7 @@ export class History {
 		const records = [...(await this.#load()).values()].filter(({ pinned }) => !pinned).sort((a, b) => timeOf(b) - timeOf(a));
 		const oldest = Date.now() - this.limits.maxAge;
 		for (const [i, record] of records.entries()) {
-			if (i >= this.limits.maxEntries || timeOf(record) < oldest) await this.delete(record.Ref);
+			if (i >= this.limits.maxEntries || timeOf(record) < oldest) await this.#remove(record.Ref);
 		}
 	}
 

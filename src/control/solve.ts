@@ -39,17 +39,20 @@ export async function solve(host: SolveHost, request: SolveRequest, { signal }: 
 	const release = host.statuses.add(request.Ref, progress);
 	const exporters = exportersOf(request);
 	const record = request.Internal ? undefined : host.history.begin(request, exporters);
+	let recorded = Promise.resolve();
 	try {
 		const outcome = await runBuild(host, request, exporters, progress, signal).catch((error: unknown) => ({ error: callError(error) }));
-		// A build that went well does not fail for its record.
-		await record?.(progress, outcome).catch(host.onError);
+		// A build that went well does not fail for its record, nor wait for it.
+		if (record) recorded = record(progress, outcome).catch(host.onError);
 		if ('error' in outcome) throw outcome.error;
 		return { ExporterResponse: outcome.response };
 	} finally {
 		progress.close();
 		release();
-		host.collector.schedule();
-		idle();
+		void recorded.then(() => {
+			host.collector.schedule();
+			idle();
+		});
 	}
 }
 

@@ -51,6 +51,16 @@ export interface Warning {
 	readonly ranges?: readonly { start: { line: number; character: number }; end: { line: number; character: number } }[];
 }
 
+/** A source policy has put something else in an image's place. */
+export class NotAnImageError extends Error {
+	override readonly name = 'NotAnImageError';
+
+	/** @param updated what stands there now: `local://NAME`, ... */
+	constructor(ref: string, readonly updated: string) {
+		super(`ref ${JSON.stringify(ref)} resolved to non-image ref ${JSON.stringify(updated)}`);
+	}
+}
+
 export interface FrontendClient {
 	/** Frontend attributes as in BuildKit: `target`, `build-arg:K`, `label:K`, `platform`, `no-cache`, `context:NAME`, `filename`, ... */
 	readonly opts: Readonly<Record<string, string>>;
@@ -62,7 +72,7 @@ export interface FrontendClient {
 	readonly sessionId?: string;
 	/** Resolves to undefined for an empty definition (scratch). */
 	solve(definition: Definition): Promise<Reference | undefined>;
-	/** Config and digest of an image (docker-image://) or oci-layout source. Not found errors carry BuildKit's text. */
+	/** Config and digest of an image (docker-image://) or oci-layout source. Not found errors carry BuildKit's text. Throws NotAnImageError. */
 	resolveImageConfig(source: SourceOp, options: { readonly platform: Platform; readonly resolveMode?: string; readonly logName: string }): Promise<ImageMeta>;
 	/** For SOURCE_DATE_EPOCH taken from a git or http source. */
 	resolveSourceMeta?(source: SourceOp, options: { readonly logName: string }): Promise<SourceMeta>;

@@ -2,6 +2,7 @@
 // as BuildKit's dockerfile.v0 makes them. Knows nothing of who runs them: all it needs comes through
 // FrontendClient.
 export type { FileStat, FrontendClient, ImageMeta, Platform, Reference, SourceMeta, Warning } from './client.js';
+export { NotAnImageError } from './client.js';
 export type { ErrorSource, Location } from './errors.js';
 export { formatSource, FrontendError } from './errors.js';
 export type { ContainerConfig, HealthConfig, History, Image } from './image.js';

@@ -2,7 +2,7 @@
 import type { Definition, SourceOp } from '../../src/llb/index.js';
 import { attr, platformToPb } from '../../src/llb/index.js';
 import { RpcError, type RpcClient } from '../../src/grpc/index.js';
-import type { FileStat, FrontendClient, ImageMeta, Platform, Reference, SourceMeta, Warning } from '../client.js';
+import { NotAnImageError, type FileStat, type FrontendClient, type ImageMeta, type Platform, type Reference, type SourceMeta, type Warning } from '../client.js';
 import type { Environment } from './environment.js';
 import * as pb from '../../src/gateway/gen/gateway.js';
 
@@ -80,10 +80,10 @@ export class GatewayClient implements FrontendClient {
 				Source: source, Platform: platformToPb(platform), LogName: logName, ResolveMode: resolveMode, Image: {},
 			}));
 			const resolved = withoutScheme(Source?.identifier ?? source.identifier);
-			if (!Image) throw new Error(`ref "${ref}" resolved to a source that is no image: "${Source?.identifier ?? ''}"`);
+			if (!Image) throw new NotAnImageError(ref, Source?.identifier ?? '');
 			return { ref: resolved, digest: Image.Digest, config: Image.Config };
 		} catch (error) {
-			throw wrapped(`failed to resolve source metadata for ${ref}`, error);
+			throw error instanceof NotAnImageError ? error : wrapped(`failed to resolve source metadata for ${ref}`, error);
 		}
 	}
 

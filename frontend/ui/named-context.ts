@@ -3,7 +3,7 @@ import type { Output, Platform, SourceOp, State } from '../../src/llb/index.js';
 import {
 	attr, cleanPath, compareBytes, formatReference, http, image, local, marshal, ociLayout, parseReference, scratch, State as LlbState, stateFromDefinition, withDefaultTag,
 } from '../../src/llb/index.js';
-import type { FrontendClient, ImageMeta } from '../client.js';
+import { NotAnImageError, type FrontendClient, type ImageMeta } from '../client.js';
 import { messageOf } from '../errors.js';
 import type { Image } from '../image.js';
 import { decodeImage, platformOfImage } from '../image.js';
@@ -95,7 +95,11 @@ export class NamedContext {
 		if (ref === 'scratch') return { state: scratch() };
 		const { platform, resolveMode } = this.options;
 		const named = formatReference(withDefaultTag(parseReference(ref)));
-		const meta = await this.host.resolveImage(imageSource(named), { platform, resolveMode, logName: this.title(`load metadata for ${ref}`) });
+		const meta = await this.host.resolveImage(imageSource(named), { platform, resolveMode, logName: this.title(`load metadata for ${ref}`) }).catch((error: unknown) => {
+			if (error instanceof NotAnImageError) return error;
+			throw error;
+		});
+		if (meta instanceof NotAnImageError) return new NamedContext(this.host, meta.updated.replace(/^local:\/\//, 'local:'), this.name, this.nameWithPlatform, this.options).load();
 		const config = decodeImage(meta.config);
 		delete config.created;
 		const state = image(meta.ref, { name: this.title(ref), platform });

@@ -1,7 +1,7 @@
 // One build in flight: solves what its frontend hands in, shows progress, exports the result. Who the
 // frontend is (the built-in one, a client, a container) is not its business.
 import { randomUUID } from 'node:crypto';
-import { FrontendError, type FrontendClient, type ImageMeta, type Warning } from '../../frontend/index.js';
+import { FrontendError, NotAnImageError, type FrontendClient, type ImageMeta, type Warning } from '../../frontend/index.js';
 import { cacheExport, cacheExportName, cacheImport, encodeConfig, exportCache, type CacheEntry, type CacheExport, type CacheRequest } from '../cache/index.js';
 import { exportName, validateExport, type BuildOutput, type EarlyPush, type ExportRequest } from '../exporters/index.js';
 import { BuildReference, type AskedRequest, type FrontendOutput, type GatewayHost, type SourcePolicy, type WorkerRecord } from '../gateway/index.js';
@@ -194,6 +194,7 @@ export class Build implements GatewayHost {
 
 	async resolveImageConfig(wanted: SourceOp, options: { readonly platform: ImageMetaPlatform; readonly logName: string; readonly policies?: readonly SourcePolicy[] }): Promise<ImageMeta> {
 		const source = this.#policies.with(options.policies ?? []).apply(wanted);
+		if (!/^(docker-image|oci-layout):/.test(source.identifier)) throw new NotAnImageError(wanted.identifier.replace(/^[a-z-]+:\/\//, ''), source.identifier);
 		return this.shown(options.logName, async () => {
 			const { reference, target, configBytes } = await this.worker.sources.image(source, options.platform, { session: this.session, signal: this.signal }).catch((error: unknown) => {
 				if (isCanceled(error)) throw error;

@@ -1,5 +1,6 @@
 // The LLBBridge service for one frontend, over whatever connection it comes: what the frontend asked for, by
 // the ids it was given, and what it returned in the end.
+import { NotAnImageError } from '../../frontend/index.js';
 import { Code, RpcError, errorOf, type Handlers } from '../grpc/index.js';
 import type { Definition, SourceOp, pb } from '../llb/index.js';
 import { platformFromPb } from '../llb/index.js';
@@ -199,7 +200,11 @@ export class Bridge {
 		const response: wire.ResolveSourceMetaResponse = { Source: source, Image: undefined, Git: undefined, HTTP: undefined };
 		const [, scheme = ''] = /^([a-z-]+):\/\//.exec(source.identifier) ?? [];
 		if (scheme === 'docker-image' || scheme === 'oci-layout') {
-			const meta = await host.resolveImageConfig(source, { platform: this.#platform(request.Platform), resolveMode: request.ResolveMode, logName: request.LogName, policies: request.SourcePolicies });
+			const meta = await host.resolveImageConfig(source, { platform: this.#platform(request.Platform), resolveMode: request.ResolveMode, logName: request.LogName, policies: request.SourcePolicies }).catch((error: unknown) => {
+				if (error instanceof NotAnImageError) return error;
+				throw error;
+			});
+			if (meta instanceof NotAnImageError) return { ...response, Source: { ...source, identifier: meta.updated } };
 			const Config = request.Image?.NoConfig ? new Uint8Array() : meta.config;
 			return { ...response, Source: { ...source, identifier: `${scheme}://${meta.ref}` }, Image: { Digest: meta.digest, Config, AttestationChain: undefined } };
 		}

@@ -37,10 +37,10 @@ export class ClientSession implements BuildSession {
 
 	constructor(private readonly options: ClientSessionOptions) {}
 
-	async localDirectory(name: string, wanted: LocalRequest): Promise<LocalDirectory> {
+	async localDirectory(name: string, wanted: LocalRequest, onTransfer: (bytes: number) => void = () => undefined): Promise<LocalDirectory> {
 		const { transfers, signal } = this.options;
 		const caller = await this.#callerOf(wanted.sessionId);
-		const { directory, release } = await transfers.receive(caller, name, wanted, signal);
+		const { directory, release } = await transfers.receive(caller, name, wanted, { signal, onTransfer });
 		this.#releases.push(release);
 		return directory;
 	}

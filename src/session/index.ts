@@ -13,8 +13,11 @@ export { Tunnel } from './tunnel.js';
 export { lendAgent } from './ssh-agent.js';
 
 export interface BuildSession {
-	/** Directory on this host that holds the client's files of that name; throws when there is none. */
-	localDirectory(name: string, wanted: LocalRequest): Promise<LocalDirectory>;
+	/**
+	 * Directory on this host that holds the client's files of that name; throws when there is none. `onTransfer`
+	 * hears how many bytes of contents and names have come so far, if they have to come from somewhere.
+	 */
+	localDirectory(name: string, wanted: LocalRequest, onTransfer?: (bytes: number) => void): Promise<LocalDirectory>;
 	/** A secret's bytes, or undefined when the client has none of that id. */
 	secret(id: string): Promise<Uint8Array | undefined>;
 	/** A socket that leads to the client's SSH agent of that id; undefined when it forwards none at all, throws when none of that id. */

@@ -5,9 +5,9 @@ import type { StatusSink, Vertex, VertexLog, VertexStatus, VertexWarning } from 
 export class StatusReporter {
 	#status: VertexStatus;
 
-	constructor(private readonly send: StatusSink, vertex: string, name: string, total: number) {
+	constructor(private readonly send: StatusSink, vertex: string, id: string, total: number, name: string) {
 		const now = new Date();
-		this.#status = { id: name, vertex, name, total, current: 0, timestamp: now, started: now };
+		this.#status = { id, vertex, name, total, current: 0, timestamp: now, started: now };
 		this.send({ statuses: [this.#status] });
 	}
 
@@ -82,11 +82,11 @@ export class VertexReporter {
 		for (const sink of this.#sinks) sink({ warnings: [{ ...warning, vertex: this.#vertex.digest }] });
 	}
 
-	/** Opens a progress line below the vertex, e.g. `extracting sha256:...`. */
-	status(name: string, total = 0): StatusReporter {
+	/** Opens a progress line below the vertex, e.g. `extracting sha256:...`. `action`: what such lines have in common. */
+	status(id: string, total = 0, action = id): StatusReporter {
 		return new StatusReporter((status) => {
 			for (const sink of this.#sinks) sink(status);
-		}, this.#vertex.digest, name, total);
+		}, this.#vertex.digest, id, total, action);
 	}
 
 	#set(vertex: Vertex): void {

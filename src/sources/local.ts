@@ -3,8 +3,12 @@
 import { attr, type SourceOp } from '../llb/index.js';
 import { FileTree } from '../native/files.js';
 import type { LocalRequest } from '../session/index.js';
+import type { StatusReporter } from '../solver/index.js';
 import { listAttribute } from './attributes.js';
 import type { Source, SourceContent, SourceContext, SourceIdentity } from './source.js';
+
+/** Between two signs of how far a transfer has come. */
+const progressMs = 100;
 
 /** Names are as in `--local NAME=DIR`: `context`, `dockerfile`, or a named context. */
 export class LocalSource implements Source {
@@ -30,9 +34,19 @@ export class LocalSource implements Source {
 		return Promise.resolve({ key: undefined, material: { kind: 'local', name: this.#name } });
 	}
 
-	async fetch({ session, signal }: SourceContext): Promise<SourceContent> {
+	async fetch({ session, signal, reporter }: SourceContext): Promise<SourceContent> {
 		const { includePatterns, excludePatterns, followPaths } = this.#wanted;
-		const { root, statCache } = await session.localDirectory(this.#name, this.#wanted);
+		let status: StatusReporter | undefined;
+		let [bytes, shownAt] = [0, 0];
+		const { root, statCache } = await session.localDirectory(this.#name, this.#wanted, (received) => {
+			bytes = received;
+			if (performance.now() - shownAt < progressMs) return;
+			shownAt = performance.now();
+			status ??= reporter.status(`transferring ${this.#name}:`, 0, 'transferring');
+			status.update(bytes);
+		});
+		status?.update(bytes);
+		status?.done();
 		const tree = await FileTree.open({ root, includePatterns, excludePatterns, followPaths, resetOwner: true, statCache }).catch((error: unknown) => {
 			// In BuildKit it is the client that answers so.
 			const { message } = error as Error;

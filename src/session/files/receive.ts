@@ -21,6 +21,8 @@ export interface ReceiveOptions {
 	/** Ask for files even where nothing says that they have changed. */
 	readonly always: boolean;
 	readonly signal: AbortSignal;
+	/** Bytes of contents and names that have come so far. */
+	readonly onTransfer: (bytes: number) => void;
 }
 
 /** Receives into `root`, which only we write to. Returns what it holds now; after an error it may hold anything. */
@@ -54,6 +56,7 @@ class Receiver {
 	readonly #touched = new Set<string>();
 	readonly #written = new Set<string>();
 	#count = 0;
+	#bytes = 0;
 	#isListed = false;
 	#isDone = false;
 
@@ -62,6 +65,8 @@ class Receiver {
 	async run(): Promise<FileIndex> {
 		for await (const packet of this.call) {
 			this.options.signal.throwIfAborted();
+			this.#bytes += packet.data.length + (packet.stat?.path.length ?? 0);
+			this.options.onTransfer(this.#bytes);
 			switch (packet.type) {
 				case PacketType.PACKET_STAT:
 					if (packet.stat) await this.#entry(packet.stat, this.#count++);

@@ -8,13 +8,15 @@ import type { Caller } from '../caller.js';
 import { FileSyncDefinition } from '../gen/filesync.js';
 import { Stat } from '../gen/stat.js';
 import type { LocalDirectory, LocalRequest } from '../index.js';
-import { receiveFiles, type FileIndex } from './receive.js';
+import { receiveFiles, type FileIndex, type ReceiveOptions } from './receive.js';
 
 export interface Received {
 	readonly directory: LocalDirectory;
 	/** The build has ended: the files may change. */
 	readonly release: () => void;
 }
+
+type Transfer = Pick<ReceiveOptions, 'signal' | 'onTransfer'>;
 
 export class Transfers {
 	/** Directories a build reads, or a transfer writes. */
@@ -23,7 +25,7 @@ export class Transfers {
 	constructor(private readonly directory: string) {}
 
 	/** Brings the client's directory of that name here, as far as it is wanted. */
-	async receive(caller: Caller, name: string, wanted: LocalRequest, signal: AbortSignal): Promise<Received> {
+	async receive(caller: Caller, name: string, wanted: LocalRequest, transfer: Transfer): Promise<Received> {
 		const { diffCopy } = FileSyncDefinition.methods;
 		if (!caller.has(FileSyncDefinition, diffCopy)) throw new Error('no local sources enabled');
 		if (wanted.metadataOnly) throw new Error(`local source ${name}: metadata transfer is not supported by obd`);
@@ -31,7 +33,7 @@ export class Transfers {
 		const directory = await this.#take(path.join(this.directory, key));
 		const release = (): void => { this.#busy.delete(directory); };
 		try {
-			await this.#fill(directory, caller, name, wanted, signal);
+			await this.#fill(directory, caller, name, wanted, transfer);
 			return { directory: { root: path.join(directory, 'files'), statCache: path.join(directory, 'digests') }, release };
 		} catch (error) {
 			release();
@@ -58,7 +60,7 @@ export class Transfers {
 	}
 
 	/** Without an index (a transfer that was cut short) what is there is worth nothing. */
-	async #fill(directory: string, caller: Caller, name: string, wanted: LocalRequest, signal: AbortSignal): Promise<void> {
+	async #fill(directory: string, caller: Caller, name: string, wanted: LocalRequest, { signal, onTransfer }: Transfer): Promise<void> {
 		const files = path.join(directory, 'files');
 		const indexFile = path.join(directory, 'index');
 		const known = await readIndex(indexFile);
@@ -67,7 +69,7 @@ export class Transfers {
 		const { diffCopy } = FileSyncDefinition.methods;
 		const call = caller.call(FileSyncDefinition, diffCopy, { signal, metadata: requestHeaders(name, wanted) });
 		try {
-			const index = await receiveFiles(call, files, { known: known ?? new Map(), always: wanted.differ === 'none', signal });
+			const index = await receiveFiles(call, files, { known: known ?? new Map(), always: wanted.differ === 'none', signal, onTransfer });
 			call.end();
 			await writeIndex(indexFile, index);
 		} finally {

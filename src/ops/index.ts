@@ -45,5 +45,10 @@ function bareOpFor(vertex: Vertex, worker: Worker, load: LoadDefinition): Op<Bui
 export function platformOf(vertex: Vertex, worker: Worker): Worker['platform'] {
 	const { platform } = vertex.op;
 	if (!platform) return worker.platform;
-	return { os: platform.OS, architecture: platform.Architecture, ...(platform.Variant !== '' && { variant: platform.Variant }) };
+	return {
+		os: platform.OS,
+		architecture: platform.Architecture,
+		...(platform.Variant !== '' && { variant: platform.Variant }),
+		...(platform.OSVersion !== '' && { osVersion: platform.OSVersion }),
+	};
 }

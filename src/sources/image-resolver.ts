@@ -27,7 +27,7 @@ export class ImageResolver {
 
 	/** Resolves for one build: the same reference and platform always give it the same answer. */
 	resolve(reference: string, platform: Platform, session: BuildSession, signal: AbortSignal): Promise<ImageSourceInfo> {
-		const key = JSON.stringify([reference, platform.os, platform.architecture, platform.variant]);
+		const key = JSON.stringify([reference, platform.os, platform.architecture, platform.variant, platform.osVersion]);
 		return this.#asked.get(session, key, () => this.#resolve(reference, platform, session, signal));
 	}
 

@@ -74,9 +74,11 @@ void ByteQueue::close(std::exception_ptr failure) {
 
 std::string_view ByteQueue::next() {
   std::unique_lock<std::mutex> lock(mutex_);
-  changed_.wait(lock, [&] { return failure_ || closed_ || !chunks_.empty(); });
-  if (failure_) std::rethrow_exception(failure_);
-  if (chunks_.empty()) return {};
+  changed_.wait(lock, [&] { return closed_ || !chunks_.empty(); });
+  if (chunks_.empty()) {
+    if (failure_) std::rethrow_exception(failure_);
+    return {};
+  }
   if (current_.capacity() >= kChunk) {
     current_.clear();
     spare_.push_back(std::move(current_));

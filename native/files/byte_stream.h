@@ -43,7 +43,7 @@ class ByteQueue : public ByteSource {
   void push(std::string_view bytes);
   bool offer(std::string_view bytes);
   void wait_room();
-  // No more bytes; with a failure, the reader gets that instead of the end.
+  // No more bytes; with a failure, the reader gets that at the end of what was pushed before.
   void close(std::exception_ptr failure = nullptr);
 
   // Reader.

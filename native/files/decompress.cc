@@ -1,9 +1,6 @@
 #include "files/decompress.h"
 
-#include <archive.h>
-#include <archive_entry.h>
-
-#include <memory>
+#include <vector>
 
 #include "files/fs_error.h"
 
@@ -11,13 +8,8 @@ namespace obd::files {
 
 namespace {
 
-constexpr size_t kHead = 16;
-
-bool has_magic(std::string_view head) {
-  using namespace std::string_view_literals;
-  auto begins = [&](std::string_view magic) { return head.substr(0, magic.size()) == magic; };
-  return begins("\x1f\x8b\x08"sv) || begins("BZh"sv) || begins("\xfd\x37zXZ\0"sv) || begins("\x28\xb5\x2f\xfd"sv);
-}
+constexpr size_t kHead = 8;
+constexpr size_t kRoom = 256 << 10;
 
 }  // namespace
 
@@ -27,7 +19,7 @@ Decompressor::Decompressor(ByteSource& in) : in_(in) {
     if (chunk.empty()) break;
     head_ += chunk;
   }
-  compressed_ = has_magic(head_);
+  kind_ = compression_of(head_);
 }
 
 std::string_view Decompressor::next() {
@@ -37,60 +29,29 @@ std::string_view Decompressor::next() {
 }
 
 void Decompressor::run(const std::function<void(std::string_view)>& out) {
-  if (compressed_) {
-    run_libarchive(out);
-    // What lies behind the compressed data is read too, so that digests cover it.
-    while (!next().empty()) continue;
-    return;
-  }
-  for (std::string_view chunk = next(); !chunk.empty(); chunk = next()) out(chunk);
-}
-
-long Decompressor::feed(struct archive* archive, void* self, const void** bytes) {
-  auto* own = static_cast<Decompressor*>(self);
-  try {
-    std::string_view chunk = own->next();
-    *bytes = chunk.data();
-    return static_cast<long>(chunk.size());
-  } catch (...) {  // must not travel through C frames
-    own->failure_ = std::current_exception();
-    archive_set_error(archive, EIO, "input failed");
-    return -1;
+  if (compressed()) decode(out);
+  // What lies behind compressed data is read too, so that digests cover it.
+  for (std::string_view chunk = next(); !chunk.empty(); chunk = next()) {
+    if (!compressed()) out(chunk);
   }
 }
 
-void Decompressor::check(struct archive* archive, int rc) const {
-  if (failure_) std::rethrow_exception(failure_);
-  if (rc >= ARCHIVE_WARN) return;
-  const char* text = archive_error_string(archive);
-  if (text && std::string_view(text).find("truncated") != std::string_view::npos) throw FsError("unexpected EOF", EBADMSG);
-  throw FsError(std::string("decompression failed: ") + (text ? text : "damaged data"), EBADMSG);
-}
-
-void Decompressor::run_libarchive(const std::function<void(std::string_view)>& out) {
-  std::unique_ptr<struct archive, int (*)(struct archive*)> owner(archive_read_new(), archive_read_free);
-  struct archive* archive = owner.get();
-  archive_read_support_filter_gzip(archive);
-  archive_read_support_filter_bzip2(archive);
-  archive_read_support_filter_xz(archive);
-  archive_read_support_filter_zstd(archive);
-  archive_read_support_format_raw(archive);
-  archive_read_support_format_empty(archive);
-  check(archive, archive_read_open(archive, this, nullptr, feed, nullptr));
-  struct archive_entry* entry;
-  int rc = archive_read_next_header(archive, &entry);
-  if (rc == ARCHIVE_EOF) return check(archive, ARCHIVE_OK);
-  check(archive, rc);
-  while (true) {
-    const void* bytes;
-    size_t size;
-    la_int64_t offset;
-    rc = archive_read_data_block(archive, &bytes, &size, &offset);
-    if (rc == ARCHIVE_EOF) break;
-    check(archive, rc);
-    out({static_cast<const char*>(bytes), size});
+void Decompressor::decode(const std::function<void(std::string_view)>& out) {
+  std::vector<char> room(kRoom);
+  std::string_view in = next();
+  while (!in.empty() && may_begin(kind_, in[0])) {  // zeros and garbage behind the last member are ignored
+    const auto decoder = make_decoder(kind_);
+    for (Decoder::Step step{}; !step.end;) {
+      if (in.empty()) in = next();
+      const bool at_end = in.empty();
+      step = decoder->step(in, room.data(), room.size());
+      if (step.made != 0) out({room.data(), step.made});
+      if (at_end && step.made == 0 && !step.end) {
+        throw FsError(kind_ == Compression::xz ? "exit status 1: xz: (stdin): Unexpected end of input" : "unexpected EOF", EBADMSG);
+      }
+    }
+    if (in.empty()) in = next();
   }
-  check(archive, ARCHIVE_OK);
 }
 
 }  // namespace obd::files

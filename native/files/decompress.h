@@ -1,13 +1,11 @@
 // Decompression of a stream whose kind its first bytes tell: gzip, bzip2, xz, zstd, or none of them.
 #pragma once
-#include <exception>
 #include <functional>
 #include <string>
 #include <string_view>
 
 #include "files/byte_stream.h"
-
-struct archive;
+#include "files/decoders.h"
 
 namespace obd::files {
 
@@ -15,22 +13,19 @@ class Decompressor {
  public:
   // Reads the first bytes to see what it is.
   explicit Decompressor(ByteSource& in);
-  bool compressed() const { return compressed_; }
-  // Reads to the end and hands the decompressed bytes on. Throws FsError (EBADMSG) for damaged or truncated
-  // data, and whatever source and `out` throw.
+  bool compressed() const { return kind_ != Compression::none; }
+  // Reads to the end and hands the decompressed bytes on; of damaged or truncated data what comes before the
+  // fault, then throws FsError (EBADMSG). Throws whatever source and `out` throw.
   void run(const std::function<void(std::string_view)>& out);
 
  private:
   std::string_view next();
-  void run_libarchive(const std::function<void(std::string_view)>& out);
-  static long feed(struct archive* archive, void* self, const void** bytes);
-  void check(struct archive* archive, int rc) const;
+  void decode(const std::function<void(std::string_view)>& out);
 
   ByteSource& in_;
   std::string head_;  // what was looked at; comes first again
   bool head_given_ = false;
-  bool compressed_;
-  std::exception_ptr failure_;
+  Compression kind_;
 };
 
 }  // namespace obd::files

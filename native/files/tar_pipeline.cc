@@ -67,13 +67,22 @@ void TarPipeline::run_decompress() {
   }
 }
 
+// What is damaged behind the tar's end is no fault of a user's archive, as BuildKit does not look there.
+void TarPipeline::drain(TarReader& reader) const {
+  try {
+    reader.drain();
+  } catch (const FsError& failure) {
+    if (options_.mode == UnpackMode::layer || failure.err() != EBADMSG) throw;
+  }
+}
+
 void TarPipeline::run_unpack() {
   try {
     HashedSource source(tar_, compressed_);
     TarReader reader(source);
     Unpacker unpacker(root_, options_, *task_);
     unpacker.run(reader);
-    reader.drain();
+    drain(reader);
     result_.diff_id = compressed_ ? source.digest() : result_.digest;
     result_.entries = unpacker.entries();
   } catch (...) {

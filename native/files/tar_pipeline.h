@@ -39,6 +39,7 @@ class TarPipeline {
  private:
   void run_decompress();
   void run_unpack();
+  void drain(TarReader& reader) const;
   void join();
 
   std::mutex joining_;

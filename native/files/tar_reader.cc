@@ -47,6 +47,8 @@ struct TarReader::Header {
 
 void TarReader::fail(const std::string& problem) const { throw FormatError("tar archive", position_, problem); }
 
+void TarReader::cut_short() const { throw TarCutShort("tar archive", position_, "unexpected end"); }
+
 bool TarReader::fill() {
   if (rest_.empty()) rest_ = source_.next();
   return !rest_.empty();
@@ -58,7 +60,7 @@ bool TarReader::read_block(char* block) {
   while (have < kBlock) {
     if (!fill()) {
       if (have == 0) return false;
-      fail("unexpected end");
+      cut_short();
     }
     size_t n = std::min(kBlock - have, rest_.size());
     std::memcpy(block + have, rest_.data(), n);
@@ -71,7 +73,7 @@ bool TarReader::read_block(char* block) {
 
 std::string_view TarReader::data() {
   if (left_ == 0) return {};
-  if (!fill()) fail("unexpected end");
+  if (!fill()) cut_short();
   std::string_view out = rest_.substr(0, std::min<uint64_t>(left_, rest_.size()));
   rest_.remove_prefix(out.size());
   left_ -= out.size();
@@ -79,10 +81,11 @@ std::string_view TarReader::data() {
   return out;
 }
 
+// As in Go, the last entry's padding may be missing.
 void TarReader::skip_entry() {
-  left_ += padding_;
-  padding_ = 0;
   while (!data().empty()) continue;
+  for (left_ = std::exchange(padding_, 0); left_ != 0 && fill();) data();
+  left_ = 0;
 }
 
 std::string TarReader::read_whole(uint64_t size) {
@@ -292,7 +295,7 @@ bool TarReader::next(TarEntry& entry) {
     Header header;
     if (!read_block(header.bytes)) {
       if (records.empty() && long_name.empty() && long_link.empty()) return false;
-      fail("unexpected end");
+      cut_short();
     }
     if (header.zero()) {
       if (!read_block(header.bytes) || header.zero()) return false;
@@ -316,6 +319,7 @@ bool TarReader::next(TarEntry& entry) {
       if (entry.type == '\0') entry.type = '0';
       const bool dir_by_name = entry.type == '0' && !entry.name.empty() && entry.name.back() == '/';
       if (dir_by_name && header.bytes[156] == '\0') entry.type = '5';
+      entry.stored_type = entry.type;
       left_ = has_data(entry.type) ? entry.size : 0;
       padding_ = (kBlock - left_ % kBlock) % kBlock;
       if (entry.type == 'S') {

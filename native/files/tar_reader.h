@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "error.h"
 #include "files/byte_stream.h"
 
 namespace obd::files {
@@ -14,6 +15,7 @@ namespace obd::files {
 struct TarEntry {
   std::string name, link;
   char type = '0';  // '0' file, '1' hard link, '2' symlink, '3' char, '4' block, '5' directory, '6' fifo
+  char stored_type = '0';  // as the archive has it: '7' (contiguous) and 'S' (GNU sparse) are files as well
   uint32_t mode = 0;
   uint32_t uid = 0, gid = 0;
   uint64_t size = 0;       // of the file, holes included
@@ -22,6 +24,11 @@ struct TarEntry {
   std::vector<std::pair<std::string, std::string>> xattrs;
   bool sparse = false;
   std::vector<std::pair<uint64_t, uint64_t>> data;  // sparse: (offset, length) of what is not a hole
+};
+
+// The archive ends before its last entry does.
+class TarCutShort : public FormatError {
+  using FormatError::FormatError;
 };
 
 class TarReader {
@@ -42,6 +49,7 @@ class TarReader {
   struct Header;
   using Records = std::map<std::string, std::string>;
   [[noreturn]] void fail(const std::string& problem) const;
+  [[noreturn]] void cut_short() const;
   bool fill();
   bool read_block(char* block);
   void skip_entry();

@@ -60,6 +60,17 @@ void write_content(const TarEntry& entry, TarReader& reader, int fd, const std::
 }  // namespace
 
 void Unpacker::run(TarReader& reader) {
+  if (options_.mode == UnpackMode::layer) return unpack(reader);
+  try {
+    unpack(reader);
+  } catch (const TarCutShort&) {
+    throw FsError("unexpected EOF", EBADMSG);
+  } catch (const FormatError&) {
+    throw FsError("archive/tar: invalid tar header", EBADMSG);
+  }
+}
+
+void Unpacker::unpack(TarReader& reader) {
   TarEntry current;
   while (reader.next(current)) {
     task_.check();
@@ -103,8 +114,10 @@ Unpacker::Parent& Unpacker::parent_of(const std::string& dir, const std::string&
 void Unpacker::entry(const TarEntry& entry, TarReader& reader) {
   const std::string name = clean_path("/" + entry.name);
   if (name == "/") return;
-  if (std::string("0123456").find(entry.type) == std::string::npos) {
-    throw FsError("unhandled tar header type " + std::to_string(static_cast<int>(entry.type)) + " of " + name, EBADMSG);
+  // BuildKit's ADD knows no other types, though its decoder does; a layer may have them.
+  const char type = options_.mode == UnpackMode::archive ? entry.stored_type : entry.type;
+  if (std::string("0123456").find(type) == std::string::npos) {
+    throw FsError("unhandled tar header type " + std::to_string(static_cast<int>(type)), EBADMSG);
   }
   const auto [dir, base] = split_path(name);
   Parent& parent = parent_of(dir, name);

@@ -31,11 +31,14 @@ class Unpacker {
   Unpacker(const Root& root, const UnpackOptions& options, Task& task)
       : root_(root), options_(options), task_(task) {}
 
-  // Reads the archive to its end. Throws FormatError for a broken archive, FsError for what cannot be made.
+  // Reads the archive to its end. Throws FormatError for a broken layer; FsError for a user's broken archive, in
+  // BuildKit's words, and for what cannot be made.
   void run(TarReader& reader);
   uint64_t entries() const { return entries_; }
 
  private:
+  void unpack(TarReader& reader);
+
   // An open directory and its resolved path.
   struct Parent {
     std::string asked, path;

@@ -312,7 +312,7 @@ TEST_CASE("broken archives are refused") {
   CHECK(broken("this is no archive at all, but it is long enough to be looked at as one" + std::string(600, 'x')) ==
         "tar archive: invalid header (at byte 512)");
   TarEntry odd = entry("odd", 'Z');
-  CHECK(broken(Archive().add(odd).done()) == "unhandled tar header type 90 of /odd");
+  CHECK(broken(Archive().add(odd).done()) == "unhandled tar header type 90");
   CHECK(broken(Archive().add(linked("h", '1', "missing")).done()) == "link /missing /h: no such file or directory");
   for (const std::string name : {"l/f", "l/d/f"}) {
     const std::string root = s.dir("lost" + std::to_string(name.size())), lost = Archive().add(linked("l", '2', "/nowhere")).add(entry(name)).done();

@@ -97,7 +97,8 @@ class Picker {
     task_.check();
     const std::string candidate = path.size() > base.size() ? path.substr(base.size() + 1) : "";
     static const MatchInfo unknown;
-    Dir own{parent, {path, &node, path == base && selection_.follow_links}, {}, {}};
+    // Without a directory listed above it, as right below the root; so in BuildKit.
+    Dir own{parent, {path, &node, parent == nullptr && selection_.follow_links}, {}, {}};
     bool wanted = true;
     if (include_) wanted = include_->matches(candidate, parent ? parent->include : unknown, own.include);
     if (exclude_ && exclude_->matches(candidate, parent ? parent->exclude : unknown, own.exclude)) wanted = false;

@@ -40,7 +40,7 @@ interface Expected {
 }
 
 /** Messages of failures that come from running, not from the Dockerfile. */
-const runtime = /^(failed to compute cache key|process "|cannot (replace|copy) to|invalid user index|secret \w+: not found|unset ssh forward key|failed to load LLB|mkdir |lstat |open \/|link |too many links|rpc error: |unexpected EOF)/;
+const runtime = /^(failed to compute cache key|process "|cannot (replace|copy) to|invalid user index|secret \w+: not found|unset ssh forward key|failed to load LLB|mkdir |lstat |open \/|link |too many links|rpc error: |unexpected EOF|unhandled tar header |archive\/tar: |gzip: |exit status 1: xz: )/;
 
 function materialise(dir: string, args: CaseArgs): string {
 	const context = mkdtempSync(join(tmpdir(), 'obd-frontend-'));

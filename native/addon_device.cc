@@ -241,14 +241,15 @@ Napi::Value detach_device(const Napi::CallbackInfo& info) {
                        [](Napi::Env env, bool& gone) { return Napi::Boolean::New(env, gone); });
 }
 
-// commitLayer(layer, path, uuid, parentUuid | undefined)
+// commitLayer(layer, path, uuid, parentUuid | undefined, former | undefined)
 Napi::Value commit_layer(const Napi::CallbackInfo& info) {
   DeviceHost& h = host(info.Env());
-  std::optional<std::string> parent;
+  std::optional<std::string> parent, former;
   if (!info[3].IsUndefined()) parent = text(info[3]);
+  if (!info[4].IsUndefined()) former = text(info[4]);
   return run_job<CommitResult>(info.Env(),
-                               [&h, layer = number(info[0]), path = text(info[1]), uuid = text(info[2]), parent] {
-                                 return h.commit(layer, path, uuid, parent);
+                               [&h, layer = number(info[0]), path = text(info[1]), uuid = text(info[2]), parent, former] {
+                                 return h.commit(layer, path, uuid, parent, former);
                                },
                                [](Napi::Env env, CommitResult& result) {
                                  Napi::Object object = Napi::Object::New(env);

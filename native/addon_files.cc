@@ -218,6 +218,25 @@ Napi::Value run_actions(const Napi::CallbackInfo& info) {
   return run_void(info.Env(), [=] { run_file_actions(root, *actions, task); });
 }
 
+// filesRunNotedCopies(task, root, actions, former | undefined, notes) -> {digest, size} | undefined
+Napi::Value run_noted_copies_js(const Napi::CallbackInfo& info) {
+  const auto task = handle<TaskPtr>(info[0]);
+  const std::string root = text(info[1]), former = text_or(info[3], ""), notes = text(info[4]);
+  auto actions = std::make_shared<std::vector<CopyAction>>();
+  const auto list = info[2].As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); i++) actions->push_back(copy_action(list.Get(i).As<Napi::Object>()));
+  using Saved = std::optional<CopyNotes::Saved>;
+  return run_job<Saved>(
+      info.Env(), [=] { return run_noted_copies(root, *actions, former, notes, task); },
+      [](Napi::Env env, Saved& saved) -> Napi::Value {
+        if (!saved) return env.Undefined();
+        auto out = Napi::Object::New(env);
+        out.Set("digest", digest_string(saved->digest));
+        out.Set("size", static_cast<double>(saved->size));
+        return out;
+      });
+}
+
 Napi::Value root_read_file(const Napi::CallbackInfo& info) {
   const std::string root = text(info[0]), path = text(info[1]);
   const auto options = info[2].As<Napi::Object>();
@@ -291,6 +310,7 @@ void export_files(Napi::Env env, Napi::Object exports) {
       {"filesTreeClose", tree_close},
       {"filesTreeChecksum", tree_checksum},
       {"filesRunActions", run_actions},
+      {"filesRunNotedCopies", run_noted_copies_js},
       {"filesReadFile", root_read_file},
       {"filesStat", root_stat},
       {"filesResolve", root_resolve},

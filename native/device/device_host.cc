@@ -292,14 +292,18 @@ std::optional<uint64_t> DeviceHost::seal(uint64_t id, const WritableFiles& next,
 }
 
 CommitResult DeviceHost::commit(uint64_t number, const std::string& path, const std::string& uuid,
-                                const std::optional<std::string>& parent_uuid) {
+                                const std::optional<std::string>& parent_uuid, const std::optional<std::string>& former) {
   const OpenLayer frozen = layer(number);
   CommitOptions options;
   options.zfile->threads = std::max(1u, std::thread::hardware_concurrency());
   options.uuid = uuid;
   options.parent_uuid = parent_uuid;
-  options.below = frozen.below;
-  return obd::commit(*frozen.layer, options, path);
+  if (!former) {
+    options.below = frozen.below;
+    return obd::commit(*frozen.layer, options, path);
+  }
+  // All discarded ranges are kept: `below` would have the former layer among what lies below.
+  return commit_onto(SealedLayer::open(std::make_shared<LocalBlob>(*former)), *frozen.layer, options, path);
 }
 
 StackDevice::Counters DeviceHost::counters(uint64_t id) const { return device(id)->disk->counters(); }

@@ -89,9 +89,10 @@ class DeviceHost {
   // Live seal with a new writable layer in `next`. The number of the frozen layer; nullopt when the write
   // counter is not `if_writes`.
   std::optional<uint64_t> seal(uint64_t device, const WritableFiles& next, std::optional<uint64_t> if_writes);
-  // Makes a sealed layer blob of a layer that `seal` froze.
+  // Makes a sealed layer blob of a layer that `seal` froze; with `former`, of the sealed layer in that file, on
+  // which it lies, and of what it wrote.
   CommitResult commit(uint64_t layer, const std::string& path, const std::string& uuid,
-                      const std::optional<std::string>& parent_uuid);
+                      const std::optional<std::string>& parent_uuid, const std::optional<std::string>& former);
   StackDevice::Counters counters(uint64_t device) const;  // does not block
   // What was read of the device's remote layers since the last call. Does not block.
   std::vector<TracedRun> take_trace(uint64_t device) const;

@@ -21,12 +21,14 @@ bool exists(const Root& root, const std::string& resolved, struct stat& st) {
 
 }  // namespace
 
-Copier::Copier(Tree& source, const Root& target, const CopyOptions& options, ContentPool& pool, Task& task)
+Copier::Copier(Tree& source, const Root& target, const CopyOptions& options, ContentPool& pool, Task& task,
+               CopyNotes* notes)
     : source_(source),
       target_(target),
       options_(options),
       pool_(pool),
       task_(task),
+      notes_(notes),
       include_(pattern_matcher("includepatterns", options.include)),
       exclude_(pattern_matcher("excludepatterns", options.exclude)) {}
 
@@ -46,6 +48,7 @@ void Copier::copy(const std::string& source, const std::string& target) {
   Node* node = source_.resolve(source, options_.follow_links);
   if (!node) throw_path("lstat", clean_path("/" + source), ENOENT);
   const std::string path = target_path(*node, source, resolved);
+  if (notes_) notes_->place(source, path);
   Place place = open_place(target_, path, "open");
   const std::string parent = dir_name(path);
   Level top{nullptr, nullptr, "", parent == "/" ? "" : parent, std::move(place.dir), true, false};
@@ -119,7 +122,7 @@ void Copier::ensure(Level& level, bool overwrite) {
   }
 }
 
-// Opens the target directory, making it first when it is not there: true then.
+// Opens the target directory, making it first when it is not there: true then, or when a former run made it.
 bool Copier::enter(Level& level) {
   const int up = level.up->fd.get();
   const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
@@ -134,23 +137,27 @@ bool Copier::enter(Level& level) {
     if (errno != ENOTDIR && errno != ELOOP) throw_path("open", level.shown);
     throw FsError("cannot copy to non-directory: " + level.shown, ENOTDIR);
   }
-  return make;
+  return notes_ ? notes_->entered(level.shown, !there, make) : make;
 }
 
-void Copier::clear_target(const Node& node, Level& up, const std::string& name, const std::string& shown) {
+// Returns whether something was there.
+bool Copier::clear_target(const Node& node, Level& up, const std::string& name, const std::string& shown) {
   struct stat st;
   if (::fstatat(up.fd.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
-    if (errno == ENOENT) return;
+    if (errno == ENOENT) return false;
     throw_path("failed to lstat file target: lstat", shown);
   }
   if (S_ISDIR(st.st_mode) && !(options_.replace_existing && !node.is_dir())) {
     throw FsError("cannot replace to directory " + shown + " with file", EISDIR);
   }
   remove_all(up.fd.get(), name, shown);
+  return true;
 }
 
 void Copier::make_file(Node& node, Level& up, const std::string& name, const std::string& shown) {
-  clear_target(node, up, name, shown);
+  if (notes_ && notes_->keep(node, shown)) return;
+  const bool was_there = clear_target(node, up, name, shown);
+  if (notes_) notes_->wrote(node, shown, !was_there);
   const int dir = up.fd.get();
   if (node.is_symlink()) {
     if (::symlinkat(node.link.c_str(), dir, name.c_str()) != 0) throw_path("failed to create symlink:", shown);
@@ -196,10 +203,13 @@ void Copier::dir_metadata(const Level& level) {
     if (::fchmod(fd, wanted.mode) != 0) throw_path("failed to chmod", level.shown);
   });
   const std::string path = source_.path(*level.source);
+  Xattrs xattrs;
   if (level.source->parent || !source_.options().reset_owner) {
     Fd source = source_.dir().try_open_resolved(path, O_RDONLY | O_DIRECTORY);
-    if (source) copy_xattrs(read_xattrs(source.get(), "", path), fd, "", level.shown);
+    if (source) xattrs = read_xattrs(source.get(), "", path);
   }
+  copy_xattrs(xattrs, fd, "", level.shown);
+  if (notes_) notes_->dir_metadata(level.shown, xattrs);
   set_times(fd, "", wanted.mtime, level.shown);
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "files/content_pool.h"
+#include "files/copy_notes.h"
 #include "files/make_dirs.h"
 #include "files/mode_change.h"
 #include "files/patterns.h"
@@ -29,8 +30,10 @@ struct CopyOptions {
 
 class Copier {
  public:
-  // What the pool still writes when `copy` returns is done after pool.finish().
-  Copier(Tree& source, const Root& target, const CopyOptions& options, ContentPool& pool, Task& task);
+  // What the pool still writes when `copy` returns is done after pool.finish(). With `notes`, a target that a former
+  // run wrote is brought to what the source is now.
+  Copier(Tree& source, const Root& target, const CopyOptions& options, ContentPool& pool, Task& task,
+         CopyNotes* notes = nullptr);
 
   // Copies one path (no wildcards). A target that ends in a slash, or is a directory, receives the source
   // under its name. Throws FsError with BuildKit's texts.
@@ -59,7 +62,7 @@ class Copier {
   bool enter(Level& level);
   void make_dirs_to(const std::string& path);
   void make_file(Node& node, Level& up, const std::string& name, const std::string& shown);
-  void clear_target(const Node& node, Level& up, const std::string& name, const std::string& shown);
+  bool clear_target(const Node& node, Level& up, const std::string& name, const std::string& shown);
   void dir_metadata(const Level& level);
   void special_metadata(const Node& node, const Level& up, const std::string& name, const std::string& shown);
   Metadata metadata(const Node& node) const;
@@ -69,6 +72,7 @@ class Copier {
   const CopyOptions& options_;
   ContentPool& pool_;
   Task& task_;
+  CopyNotes* const notes_;
   std::unique_ptr<PatternMatcher> include_, exclude_;
   std::map<std::pair<uint64_t, uint64_t>, std::string> links_;  // (device, inode) -> the first target path
   std::vector<std::string> made_;

@@ -143,7 +143,7 @@ bool unpack(const Root& root, Tree& tree, const std::string& source, const std::
   return true;
 }
 
-void run(const Root& root, const CopyAction& action, const std::shared_ptr<Task>& task) {
+void run(const Root& root, const CopyAction& action, const std::shared_ptr<Task>& task, CopyNotes* notes = nullptr) {
   Tree& tree = *action.source;
   std::lock_guard<std::mutex> lock(tree.mutex());
   const std::string source = clean_keep_tail(action.path), dest = clean_keep_tail(action.dest);
@@ -162,7 +162,7 @@ void run(const Root& root, const CopyAction& action, const std::shared_ptr<Task>
   }
   if (!action.mode_change.empty()) options.change.emplace(action.mode_change);
   ContentPool pool(*task);
-  Copier copier(tree, root, options, pool, *task);
+  Copier copier(tree, root, options, pool, *task, notes);
   for (const auto& path : sources) {
     if (!action.unpack || !unpack(root, tree, path, dest, options, task)) copier.copy(path, dest);
   }
@@ -177,6 +177,19 @@ void run_file_actions(const std::string& target_root, const std::vector<FileActi
     task->check();
     std::visit([&](const auto& a) { run(root, a, task); }, action);
   }
+}
+
+std::optional<CopyNotes::Saved> run_noted_copies(const std::string& target_root, const std::vector<CopyAction>& actions,
+                                                 const std::string& former, const std::string& notes,
+                                                 const std::shared_ptr<Task>& task) {
+  const Root root(target_root);
+  CopyNotes noted = former.empty() ? CopyNotes() : CopyNotes(former);
+  for (const auto& action : actions) {
+    task->check();
+    run(root, action, task, &noted);
+  }
+  if (!noted.settle(root)) return std::nullopt;
+  return noted.sound() ? noted.save(notes) : CopyNotes::Saved{};
 }
 
 }  // namespace obd::files

@@ -56,4 +56,12 @@ using FileAction = std::variant<MkdirAction, MkfileAction, SymlinkAction, RmActi
 void run_file_actions(const std::string& target_root, const std::vector<FileAction>& actions,
                       const std::shared_ptr<Task>& task);
 
+// Runs copies, none of them unpacking, and writes what they did to the new file `notes`. With `former`, the notes of
+// an earlier run, the target holds the result of that one, on the same files, and is brought to what these copies
+// give; nothing is returned when that cannot be done: the target is worth nothing then, as after an exception.
+// `size` is 0, and there is no file, when no later run could go on from this one.
+std::optional<CopyNotes::Saved> run_noted_copies(const std::string& target_root, const std::vector<CopyAction>& actions,
+                                                 const std::string& former, const std::string& notes,
+                                                 const std::shared_ptr<Task>& task);
+
 }  // namespace obd::files

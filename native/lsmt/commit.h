@@ -8,6 +8,7 @@
 #include <string>
 
 #include "lsmt/layer.h"
+#include "lsmt/sealed_layer.h"
 #include "lsmt/stack.h"
 #include "zfile/zfile_writer.h"
 
@@ -40,5 +41,12 @@ struct CommitResult {
 // std::invalid_argument for a bad option, FormatError when the layer has more records than readers accept,
 // std::system_error (ENOSPC, ...).
 CommitResult commit(const Layer& source, const CommitOptions& options, const std::string& path);
+
+// Makes one layer of `former` and of what was written on it, the data of the latter behind that of the former. The
+// stored blocks of `former` are taken over as they are, also those that are not in use any more, unless these are more
+// than a tenth of the data: then all of it is written anew. `options.below` has to be what lies below `former`.
+// Throws FormatError as well when a stored block is damaged.
+CommitResult commit_onto(const std::shared_ptr<SealedLayer>& former, const Layer& written, const CommitOptions& options,
+                         const std::string& path);
 
 }  // namespace obd

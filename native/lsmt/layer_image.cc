@@ -14,7 +14,10 @@ constexpr size_t kPageRecords = 4096 / kLsmtRecordSize;
 
 }  // namespace
 
-LayerImage::LayerImage(const Layer& source, const LsmtHeader& identity, const Below* below) : data_(source.data()) {
+LayerImage::LayerImage(const Layer& source, const LsmtHeader& identity, const Below* below, uint64_t kept)
+    : data_(source.data()), kept_sectors_(kept / kSector), next_sector_(kept_sectors_) {
+  constexpr uint64_t kFirst = kLsmtHeaderSize / kSector;
+  if (kept_sectors_ > kFirst) runs_.push_back({kFirst, kFirst});
   lay_out(*source.index(), below);
   finish_index();
   if (index_.size() / kLsmtRecordSize > kLsmtMaxSealedRecords) {
@@ -52,6 +55,7 @@ void LayerImage::lay_out(const FrozenIndex& index, const Below* below) {
 }
 
 void LayerImage::add_data(const Segment& s) {
+  if (s.mend() <= kept_sectors_) return add_record(s.offset, s.length, s.moffset, false);
   if (runs_.empty() || runs_.back().source + (next_sector_ - runs_.back().image) != s.moffset) {
     runs_.push_back({next_sector_, s.moffset});
   }

@@ -15,8 +15,9 @@ namespace obd {
 
 class LayerImage : public ByteSource {
  public:
-  // `identity` gives uuids, user tag and virtual size. `below` may be null (CommitOptions::below).
-  LayerImage(const Layer& source, const LsmtHeader& identity, const Below* below);
+  // `identity` gives uuids, user tag and virtual size. `below` may be null (CommitOptions::below). The first
+  // `kept` bytes of the source's data file, header included, stay where they are, whether in use or not.
+  LayerImage(const Layer& source, const LsmtHeader& identity, const Below* below, uint64_t kept = kLsmtHeaderSize);
 
   uint64_t size() const override { return trailer_offset_ + kLsmtHeaderSize; }
   void read(void* buf, size_t count, uint64_t offset) override;
@@ -38,7 +39,8 @@ class LayerImage : public ByteSource {
   std::vector<Run> runs_;
   std::vector<Segment> records_;  // while it is laid out; index_ afterwards
   std::string header_, index_, trailer_;
-  uint64_t next_sector_ = kLsmtHeaderSize / kSector;
+  const uint64_t kept_sectors_;
+  uint64_t next_sector_;
   uint64_t index_offset_ = 0, trailer_offset_ = 0, segments_ = 0;
 };
 

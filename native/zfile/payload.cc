@@ -39,11 +39,19 @@ uint64_t copy_plain(ByteSource& source, uint64_t at, const NewFile& file) {
   return source.size();
 }
 
+uint64_t write_content(ByteSource& source, const std::optional<ZFileOptions>& zfile, uint64_t at, const NewFile& file,
+                       const KeptBlocks* kept) {
+  if (!zfile) return copy_plain(source, at, file);
+  return kept ? write_zfile_keeping(source, *kept, *zfile, file.fd(), at, file.name())
+              : write_zfile(source, *zfile, file.fd(), at, file.name());
+}
+
 }  // namespace
 
-uint64_t write_payload(ByteSource& source, const std::optional<ZFileOptions>& zfile, bool tar, const NewFile& file) {
+uint64_t write_payload(ByteSource& source, const std::optional<ZFileOptions>& zfile, bool tar, const NewFile& file,
+                       const KeptBlocks* kept) {
   const uint64_t at = tar ? kTarWrapHead : 0;
-  const uint64_t payload = zfile ? write_zfile(source, *zfile, file.fd(), at, file.name()) : copy_plain(source, at, file);
+  const uint64_t payload = write_content(source, zfile, at, file, kept);
   if (!tar) return payload;
   const std::string head = tar_wrap_head(payload);
   pwrite_full(file.fd(), head.data(), head.size(), 0, file.name());

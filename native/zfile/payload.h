@@ -11,8 +11,10 @@
 namespace obd {
 
 // Writes `source` into the empty `file`, as a ZFile if there are options for it, inside a tar with the one
-// entry overlaybd.commit if asked. Returns the size of the file in bytes.
-uint64_t write_payload(ByteSource& source, const std::optional<ZFileOptions>& zfile, bool tar, const NewFile& file);
+// entry overlaybd.commit if asked. A ZFile takes over the blocks of `kept`, if given (write_zfile_keeping).
+// Returns the size of the file in bytes.
+uint64_t write_payload(ByteSource& source, const std::optional<ZFileOptions>& zfile, bool tar, const NewFile& file,
+                       const KeptBlocks* kept = nullptr);
 
 // Compresses the file `from` into the ZFile `to`. Returns the size of `to` in bytes.
 uint64_t compress_file(const std::string& from, const std::string& to, const ZFileOptions& options, bool tar);

@@ -29,6 +29,8 @@ class ZFile : public Blob {
   // The trailer's fields, or the completed header's.
   const ZFileHeader& header() const { return header_; }
   const std::shared_ptr<const JumpTable>& jump_table() const { return table_; }
+  // The bytes the file is read from: the jump table's offsets count in it.
+  const std::shared_ptr<Blob>& payload() const { return payload_; }
 
  private:
   ZFile(std::shared_ptr<Blob> payload, const ZFileHeader& header);

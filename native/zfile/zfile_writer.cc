@@ -12,8 +12,10 @@
 #include <vector>
 
 #include "blob/local_blob.h"
+#include "error.h"
 #include "zfile/codec.h"
 #include "zfile/crc32c.h"
+#include "zfile/stored_blocks.h"
 
 namespace obd {
 namespace {
@@ -25,6 +27,7 @@ constexpr size_t kWindowPerThread = 3;  // batches a thread may be ahead of the 
 
 using Buffer = std::unique_ptr<char[]>;
 
+// Compresses a source and writes its blocks from file offset `at` on.
 class BatchCompressor {
  public:
   BatchCompressor(ByteSource& source, const ZFileOptions& options, int fd, uint64_t at, const std::string& name)
@@ -32,7 +35,7 @@ class BatchCompressor {
         options_(options),
         fd_(fd),
         name_(name),
-        write_at_(at + kZFileHeaderSize),
+        write_at_(at),
         blocks_((source.size() + options.block_size - 1) / options.block_size),
         lengths_(blocks_),
         batch_blocks_(kBatchBytes / options.block_size),
@@ -174,35 +177,115 @@ void check_zfile_options(const ZFileOptions& options) {
   if (options.threads == 0) throw std::invalid_argument("a ZFile cannot be written by 0 threads");
 }
 
-uint64_t write_zfile(ByteSource& source, const ZFileOptions& options, int fd, uint64_t at, const std::string& name) {
-  check_zfile_options(options);
-  ZFileHeader h;
-  h.flags = ZFileHeader::kIsHeader | ZFileHeader::kDataFile | ZFileHeader::kDigest;
-  h.algorithm = static_cast<uint8_t>(options.algorithm);
-  h.block_size = options.block_size;
-  char block[kZFileHeaderSize];
-  encode_zfile_header(h, block);
-  pwrite_full(fd, block, sizeof block, at, name);
+namespace {
 
-  BatchCompressor compressor(source, options, fd, at, name);
-  const uint64_t index_at = compressor.run();
-  const std::vector<uint32_t>& index = compressor.lengths();
-  const size_t index_bytes = index.size() * sizeof(uint32_t);
-  pwrite_full(fd, index.data(), index_bytes, index_at, name);
+// `size` bytes of a source from `offset` on.
+class PartOfSource : public ByteSource {
+ public:
+  PartOfSource(ByteSource& whole, uint64_t offset, uint64_t size) : whole_(whole), offset_(offset), size_(size) {}
+  uint64_t size() const override { return size_; }
+  void read(void* buf, size_t count, uint64_t offset) override { whole_.read(buf, count, offset_ + offset); }
 
-  h.flags = ZFileHeader::kDataFile | ZFileHeader::kSealed | ZFileHeader::kDigest;
-  h.index_offset = index_at - at;
-  h.block_count = index.size();
-  h.original_size = source.size();
-  h.index_crc = crc32c_raw(index.data(), index_bytes, 0);
-  encode_zfile_header(h, block);
-  pwrite_full(fd, block, sizeof block, index_at + index_bytes, name);
-  if (options.completed_header) {
-    h.flags = ZFileHeader::kIsHeader | ZFileHeader::kDataFile | ZFileHeader::kCompleted | ZFileHeader::kDigest;
-    encode_zfile_header(h, block);
-    pwrite_full(fd, block, sizeof block, at, name);
+ private:
+  ByteSource& whole_;
+  const uint64_t offset_, size_;
+};
+
+// A ZFile in the making: header first, then blocks from whatever source, then index, trailer and header again.
+class Output {
+ public:
+  Output(const ZFileOptions& options, int fd, uint64_t at, const std::string& name)
+      : options_(options), fd_(fd), at_(at), name_(name), write_at_(at + kZFileHeaderSize) {
+    check_zfile_options(options);
+    header_.algorithm = static_cast<uint8_t>(options.algorithm);
+    header_.block_size = options.block_size;
+    write_header(ZFileHeader::kIsHeader | ZFileHeader::kDataFile | ZFileHeader::kDigest, at_);
   }
-  return index_at + index_bytes + sizeof block - at;
+
+  void compress(ByteSource&& source) {
+    BatchCompressor compressor(source, options_, fd_, write_at_, name_);
+    write_at_ = compressor.run();
+    lengths_.insert(lengths_.end(), compressor.lengths().begin(), compressor.lengths().end());
+  }
+
+  void copy(const KeptBlocks& kept) {
+    const JumpTable& table = *kept.from.jump_table();
+    const StoredBlocks stored(kept.from.jump_table(), 0, true);
+    std::vector<char> buf(kCopyBytes);
+    Misses none;
+    for (uint64_t block = kept.begin; block < kept.end;) {
+      const uint64_t from = table.offset(block);
+      uint64_t to = from;
+      for (; block < kept.end && table.offset(block + 1) - from <= buf.size(); block++) {
+        lengths_.push_back(static_cast<uint32_t>(table.offset(block + 1) - to));
+        to = table.offset(block + 1);
+      }
+      const size_t n = static_cast<size_t>(to - from);
+      kept.from.payload()->try_read(buf.data(), n, from, none);
+      const std::string problem = stored.check(buf.data(), n, from);
+      if (!problem.empty()) throw FormatError(kept.from.name(), from, problem);
+      pwrite_full(fd_, buf.data(), n, write_at_, name_);
+      write_at_ += n;
+    }
+  }
+
+  // Returns the size of the ZFile.
+  uint64_t finish(uint64_t original_size) {
+    const uint64_t index_at = write_at_;
+    const size_t index_bytes = lengths_.size() * sizeof(uint32_t);
+    pwrite_full(fd_, lengths_.data(), index_bytes, index_at, name_);
+    header_.index_offset = index_at - at_;
+    header_.block_count = lengths_.size();
+    header_.original_size = original_size;
+    header_.index_crc = crc32c_raw(lengths_.data(), index_bytes, 0);
+    write_header(ZFileHeader::kDataFile | ZFileHeader::kSealed | ZFileHeader::kDigest, index_at + index_bytes);
+    if (options_.completed_header) {
+      write_header(ZFileHeader::kIsHeader | ZFileHeader::kDataFile | ZFileHeader::kCompleted | ZFileHeader::kDigest, at_);
+    }
+    return index_at + index_bytes + kZFileHeaderSize - at_;
+  }
+
+ private:
+  static constexpr size_t kCopyBytes = 1 << 20;
+
+  void write_header(uint64_t flags, uint64_t offset) {
+    char block[kZFileHeaderSize];
+    header_.flags = flags;
+    encode_zfile_header(header_, block);
+    pwrite_full(fd_, block, sizeof block, offset, name_);
+  }
+
+  const ZFileOptions& options_;
+  const int fd_;
+  const uint64_t at_;
+  const std::string& name_;
+  ZFileHeader header_;
+  std::vector<uint32_t> lengths_;  // stored length of each block, CRC included: the ZFile's index
+  uint64_t write_at_;
+};
+
+}  // namespace
+
+uint64_t write_zfile(ByteSource& source, const ZFileOptions& options, int fd, uint64_t at, const std::string& name) {
+  Output output(options, fd, at, name);
+  output.compress(PartOfSource(source, 0, source.size()));
+  return output.finish(source.size());
+}
+
+bool can_keep_blocks(const ZFileHeader& header, const ZFileOptions& options) {
+  return header.algorithm == static_cast<uint8_t>(options.algorithm) && header.block_size == options.block_size &&
+         header.verify == 1 && header.dict_size == 0;
+}
+
+uint64_t write_zfile_keeping(ByteSource& source, const KeptBlocks& kept, const ZFileOptions& options, int fd, uint64_t at,
+                             const std::string& name) {
+  if (!can_keep_blocks(kept.from.header(), options)) throw std::invalid_argument("blocks of a ZFile that is made differently");
+  Output output(options, fd, at, name);
+  const uint64_t begin = kept.begin * options.block_size, end = kept.end * options.block_size;
+  output.compress(PartOfSource(source, 0, begin));
+  output.copy(kept);
+  output.compress(PartOfSource(source, end, source.size() - end));
+  return output.finish(source.size());
 }
 
 }  // namespace obd

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "zfile/zfile.h"
 #include "zfile/zfile_format.h"
 
 namespace obd {
@@ -33,5 +34,20 @@ void check_zfile_options(const ZFileOptions& options);
 // Writes the ZFile of `source` into `fd` from file offset `at` on and returns its size in bytes. `name` is
 // what errors call the file. What was written before an exception stays in the file.
 uint64_t write_zfile(ByteSource& source, const ZFileOptions& options, int fd, uint64_t at, const std::string& name);
+
+// Whether blocks of that ZFile are what these options would give.
+bool can_keep_blocks(const ZFileHeader& header, const ZFileOptions& options);
+
+// Blocks that another ZFile has already.
+struct KeptBlocks {
+  const ZFile& from;
+  uint64_t begin, end;  // numbers of blocks, the same in both files
+};
+
+// The same, with the stored bytes of `kept` taken over as they are. The source need not give these blocks.
+// Throws std::invalid_argument when the two files are not made alike, FormatError for a block that does not
+// match its checksum.
+uint64_t write_zfile_keeping(ByteSource& source, const KeptBlocks& kept, const ZFileOptions& options, int fd, uint64_t at,
+                             const std::string& name);
 
 }  // namespace obd

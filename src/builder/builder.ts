@@ -105,6 +105,7 @@ export class Builder {
 		const images = { resolver: this.resolver, registry: this.#registry, snapshots: this.#snapshots, converted: stores.converted };
 		this.worker = {
 			snapshots: this.#snapshots,
+			formerCopies: stores.formerCopies,
 			sources: new Sources({
 				...images,
 				transport: this.#transport,

@@ -1,5 +1,6 @@
 // The build cache over the store: cache records, and the results they stand for.
 import { layersOf, restored, type PersistedSnapshot } from '../ops/index.js';
+import type { StoredCopy } from './stores.js';
 import type { CacheRecord, Result, ResultCache } from '../solver/index.js';
 import { blobsOf, type LayerBlob, type SnapshotManager } from '../snapshot/index.js';
 import { blobRef, type Protection, type Records, type Store } from '../store/index.js';
@@ -14,11 +15,13 @@ export interface StoredRecord {
 
 export class StoreCache implements ResultCache {
 	readonly #records: Records<StoredRecord>;
+	readonly #copies: Records<StoredCopy>;
 	readonly #present = new Map<string, Promise<boolean>>();
 	readonly #used = new Set<string>();
 
 	constructor(private readonly store: Store, private readonly lease: Protection, private readonly snapshots: SnapshotManager) {
 		this.#records = store.records<StoredRecord>('cache');
+		this.#copies = store.records<StoredCopy>('copies');
 	}
 
 	get(key: string): CacheRecord | undefined {
@@ -32,6 +35,11 @@ export class StoreCache implements ResultCache {
 		const refs = [...new Set(results.flatMap(layersOf).filter((layer) => !layer.source).flatMap(blobsOf).map(({ digest }) => blobRef(digest)))];
 		const value: StoredRecord = { key: record.key, results, description: vertexName };
 		await Promise.all(keys.map((key) => this.#records.put(key, value, { refs })));
+		await Promise.all(results.map(({ layers, copy }) => {
+			const layer = layers.at(-1);
+			// Only the notes: the layer is kept by the results that have it.
+			return copy && layer && this.#copies.put(copy.key, { layer, notes: copy.notes }, { refs: [blobRef(copy.notes.digest)] });
+		}));
 	}
 
 	async load(value: unknown): Promise<Result | undefined> {

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { blobRef, type Protection, type Records, type Store } from '../store/index.js';
 import type { ExporterOptions, StoredChangeset } from '../exporters/index.js';
 import type { ContentCache } from '../registry/index.js';
+import type { FormerCopies } from '../ops/index.js';
 import type { LayerStore, SealedLayer, TraceStore } from '../snapshot/index.js';
 import type { BlobImport, ConvertedLayers, Download, Downloads } from '../sources/index.js';
 
@@ -12,6 +13,12 @@ type CommittedImage = Parameters<ExportStore['keepImage']>[1];
 /** An image that was built here, by name. */
 export interface StoredImage {
 	readonly root: CommittedImage['root'];
+}
+
+/** What the last run of a copy made: the layer, and a blob of notes on it. */
+export interface StoredCopy {
+	readonly layer: SealedLayer;
+	readonly notes: { readonly digest: string; readonly size: number };
 }
 
 /** What a step read of remote layers: each run's layer is a place in `digests`. */
@@ -26,6 +33,7 @@ export class Stores {
 	readonly exports: ExportStore;
 	readonly downloads: Downloads;
 	readonly traces: TraceStore;
+	readonly formerCopies: FormerCopies;
 	readonly blobs: BlobImport;
 	/** Manifests and configs that were read from registries. */
 	readonly documents: ContentCache;
@@ -36,6 +44,7 @@ export class Stores {
 		const images = store.records<StoredImage>('images');
 		const downloads = store.records<Download>('downloads');
 		const traces = store.records<StoredTrace>('traces');
+		const copies = store.records<StoredCopy>('copies');
 		const blobPath = (digest: string, size: number): Promise<string | undefined> => this.#blobPath(digest, size);
 		const temporaryPath = (): Promise<string> => store.blobs.temporaryPath();
 		const adopt = async (file: string, digest: string, size: number): Promise<void> => {
@@ -52,6 +61,17 @@ export class Stores {
 			},
 		};
 		this.layers = { blobPath, temporaryPath, adopt };
+		this.formerCopies = {
+			find: async (key) => {
+				const found = copies.get(key)?.value;
+				if (!found) return undefined;
+				const notes = await blobPath(found.notes.digest, found.notes.size);
+				return notes !== undefined && await blobPath(found.layer.digest, found.layer.size) !== undefined ? { key, layer: found.layer, notes } : undefined;
+			},
+			forget: (key) => copies.delete(key),
+			temporaryPath,
+			keep: adopt,
+		};
 		this.converted = {
 			find: (chainId) => this.#present(convertedLayers, chainId),
 			remember: (chainId, layer) => convertedLayers.put(chainId, layer, { refs: [blobRef(layer.digest)] }),

@@ -2,6 +2,7 @@
 // can be pruned by itself.
 import { recordRef, type Entry, type Store } from '../store/index.js';
 import type { StoredRecord } from './cache.js';
+import type { StoredCopy } from './stores.js';
 
 export interface UsageRecord {
 	readonly id: string;
@@ -72,6 +73,11 @@ function* allParts(store: Store): Generator<Part> {
 				description: entry.value.description, type: 'regular', ref: recordRef('cache', key), entry,
 			};
 		}
+	}
+	// Goes with the layer: without it, it is of no use.
+	for (const [key, entry] of store.records<StoredCopy>('copies').entries()) {
+		const { digest } = entry.value.layer;
+		yield { id: idOf(digest), digest, size: 0, parents: [], description: 'notes on a copy', type: 'internal', ref: recordRef('copies', key), entry };
 	}
 	for (const [name, describe] of Object.entries(blobTables)) {
 		for (const [key, entry] of store.records<{ readonly digest?: string }>(name).entries()) {

@@ -120,7 +120,7 @@ export class Server {
 			if (device.top !== undefined) await this.#removeFiles(device.top);
 			return null;
 		},
-		commit: ({ layer, path: target, uuid, parentUuid }) => deviceAddon().commitLayer(this.#layer(layer), target, uuid, parentUuid),
+		commit: ({ layer, path: target, uuid, parentUuid, former }) => deviceAddon().commitLayer(this.#layer(layer), target, uuid, parentUuid, former?.path),
 		release: async ({ layer }) => {
 			const number = this.#frozen.get(layer);
 			if (number === undefined) return null;

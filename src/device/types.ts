@@ -101,6 +101,8 @@ export interface CommitOptions {
 	/** 8-4-4-4-12 hex, any case. */
 	readonly uuid: string;
 	readonly parentUuid?: string;
+	/** The sealed layer that the frozen one lies on: the blob is both in one. */
+	readonly former?: LocalBlob;
 }
 
 export interface CommittedLayer {

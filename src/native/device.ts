@@ -75,7 +75,8 @@ interface DeviceAddon {
 	openFrozenLayer(files: WritableFiles, lowers: readonly number[]): Promise<number>;
 	sealDevice(device: number, next: WritableFiles, ifWrites: number | undefined): Promise<number | undefined>;
 	detachDevice(device: number): Promise<boolean>;
-	commitLayer(layer: number, path: string, uuid: string, parentUuid: string | undefined): Promise<{ digest: string; size: number; segments: number; dataBytes: number }>;
+	/** `former`: path of the sealed layer that the layer lies on; both become one. */
+	commitLayer(layer: number, path: string, uuid: string, parentUuid: string | undefined, former: string | undefined): Promise<{ digest: string; size: number; segments: number; dataBytes: number }>;
 	deviceCounters(device: number): { writes: number; bytesRead: number; bytesWritten: number };
 	/** What was read of the device's remote layers since the last call, in the order of the first read. */
 	takeTrace(device: number): TracedRun[];

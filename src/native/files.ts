@@ -16,6 +16,7 @@ interface Addon {
 	filesTreeClose(tree: TreeHandle): void;
 	filesTreeChecksum(task: TaskHandle, tree: TreeHandle, selections: readonly Selection[]): Promise<string[]>;
 	filesRunActions(task: TaskHandle, root: string, actions: readonly object[]): Promise<void>;
+	filesRunNotedCopies(task: TaskHandle, root: string, actions: readonly object[], former: string | undefined, notes: string): Promise<CopyNotes | undefined>;
 	filesSinkOpen(task: TaskHandle, root: string, options: UnpackOptions): Promise<SinkHandle>;
 	filesSinkWrite(sink: SinkHandle, chunk: Uint8Array): boolean;
 	filesSinkWaitRoom(sink: SinkHandle): Promise<void>;
@@ -193,8 +194,29 @@ export interface CopyFileAction extends Stamp {
  * hard links (within one copy), xattrs, holes and devices. What was done before an error stays.
  */
 export function runFileActions(targetRoot: string, actions: readonly FileAction[], options?: FileTaskOptions): Promise<void> {
-	const plain = actions.map((action) => (action.type === 'copy' ? { ...action, source: action.source.handle } : action));
-	return runTask(options, (task) => addon().filesRunActions(task, targetRoot, plain));
+	return runTask(options, (task) => addon().filesRunActions(task, targetRoot, actions.map(plain)));
+}
+
+function plain(action: FileAction): object {
+	return action.type === 'copy' ? { ...action, source: action.source.handle } : action;
+}
+
+/** A file of notes on what copies wrote. */
+export interface CopyNotes {
+	/** `sha256:...` */
+	readonly digest: string;
+	/** Bytes; 0 when there is no file, because no later run could go on from this one. */
+	readonly size: number;
+}
+
+/**
+ * Runs copies, none of them unpacking, and writes notes on what they did to the new file `notes`. With `former`, the
+ * notes of an earlier run, the target holds that one's result, on the same files and by the same actions, and only what
+ * has changed since is copied. Resolves with undefined when that cannot give what copies to the files below would; the
+ * target is worth nothing then, as after an error.
+ */
+export function runNotedCopies(targetRoot: string, actions: readonly CopyFileAction[], notes: string, former: string | undefined, options?: FileTaskOptions): Promise<CopyNotes | undefined> {
+	return runTask(options, (task) => addon().filesRunNotedCopies(task, targetRoot, actions.map(plain), former, notes));
 }
 
 export interface UnpackOptions {

@@ -1,19 +1,21 @@
 // The file op: mkdir, mkfile, symlink, rm and copy on mounted snapshots.
 import { createHash } from 'node:crypto';
+import { rm } from 'node:fs/promises';
 import { pb } from '../llb/index.js';
-import { FileTree, runFileActions, type CopyFileAction, type FileAction, type Selection } from '../native/files.js';
+import { FileTree, runFileActions, runNotedCopies, type CopyFileAction, type FileAction, type Selection } from '../native/files.js';
 import type { BuildSession } from '../session/index.js';
 import { scratch, type ReadMount, type Snapshot, type WritableMount } from '../snapshot/index.js';
 import { isCanceled, type CacheMap, type Op, type OpContext, type Result } from '../solver/index.js';
 import type { Laid } from './changes.js';
 import { contentKey } from './content.js';
 import { watchingDisks } from './fetch-report.js';
+import { formerCopy, notedCopies, noteKey, type CopyAction } from './noted-copy.js';
 import { resolveOwner } from './owner.js';
 import { asOpResult, laidOf, SnapshotResult } from './result.js';
 import { given as left, StepError, WrittenMount, type Leftovers, type LeftResult } from './step-error.js';
 import { toSnapshot } from './to-snapshot.js';
 import { uuidOf } from './uuid.js';
-import type { Worker } from './worker.js';
+import type { FormerCopy, Worker } from './worker.js';
 
 export class FileOp implements Op<BuildSession> {
 	readonly weight = 1;
@@ -94,6 +96,9 @@ class FileOpExecution {
 	}
 
 	async run(): Promise<readonly Result[]> {
+		const copies = notedCopies(this.actions, this.inputs);
+		const noted = copies && await this.#copy(copies);
+		if (noted) return [noted];
 		const outputs: Result[] = [];
 		for (const [i, action] of this.actions.entries()) {
 			this.context.signal.throwIfAborted();
@@ -110,6 +115,46 @@ class FileOpExecution {
 			if (action.output >= 0) outputs[action.output] = new SnapshotResult(await this.#commit(ref), this.#laid(ref));
 		}
 		return outputs;
+	}
+
+	/**
+	 * Goes on from what the same copies made the last time, where there is such a result and it can be used. Undefined
+	 * when a copy fails: the plain one then says how, and leaves what it has done to whoever wants to look at it.
+	 */
+	async #copy(copies: readonly CopyAction[]): Promise<Result | undefined> {
+		const parent = await this.#snapshot(copies[0]?.input ?? -1);
+		const keyOn = noteKey(copies, this.inputs);
+		const former = this.context.ignoreCache ? undefined : await formerCopy(this.worker, parent, keyOn);
+		for (const from of former ? [former, undefined] : [undefined]) {
+			try {
+				const result = await this.#copyOnto(parent, copies, keyOn, from);
+				if (result) return result;
+			} catch {
+				this.context.signal.throwIfAborted();
+			}
+		}
+		return undefined;
+	}
+
+	/** Undefined when the former run is of no use. */
+	async #copyOnto(parent: Snapshot, copies: readonly CopyAction[], keyOn: (digests: readonly string[]) => string, former?: FormerCopy): Promise<SnapshotResult | undefined> {
+		const { snapshots, formerCopies } = this.worker;
+		const notesFile = await formerCopies.temporaryPath();
+		const mount = await snapshots.writable(parent, this.context.signal, { step: this.#step(), ...(former && { former: former.layer }) });
+		try {
+			// Whose files belong to whom, the files below say, not those of the former run.
+			const steps = await Promise.all(copies.map((action) => this.#nativeCopy(action, former ? undefined : mount)));
+			const notes = await watchingDisks(mount, [...this.#views.values()], this.context, (signal) => runNotedCopies(mount.root, steps, notesFile, former?.notes, { signal }));
+			if (!notes) return undefined;
+			if (notes.size > 0) await formerCopies.keep(notesFile, notes.digest, notes.size);
+			const snapshot = await mount.commit(uuidOf(this.context.key, this.inputs.length + copies.length - 1));
+			// Its former layer may be damaged: the build fails, but not the next one as well.
+			if (former) snapshot.layers.at(-1)?.sealed.catch(() => formerCopies.forget(former.key).catch(() => undefined));
+			return new SnapshotResult(snapshot, this.#laid(copies[0]?.input ?? -1), notes.size > 0 ? { keyOn, notes } : undefined);
+		} finally {
+			await mount.abort();
+			await rm(notesFile, { force: true });
+		}
 	}
 
 	async close(): Promise<void> {
@@ -176,14 +221,14 @@ class FileOpExecution {
 		return action && this.#laid(action.input);
 	}
 
-	/** Root of a reference for reading; views stay open until the op ends. */
-	async #rootOf(ref: number, target: WritableMount): Promise<string> {
+	/** Root of a reference for reading; views stay open until the op ends. `target`: of the mount that stands at the first action's input. */
+	async #rootOf(ref: number, target: WritableMount | undefined): Promise<string> {
 		const input = this.inputs[ref];
 		if (input) {
 			const result = asOpResult(input);
 			if (result.kind === 'directory') return result.root;
 			// The target shows this input's passwd as long as the op has not changed it: no second mount.
-			if (this.actions[0]?.input === ref) return target.root;
+			if (target && this.actions[0]?.input === ref) return target.root;
 		}
 		return (await this.#view(ref)).root;
 	}
@@ -220,6 +265,11 @@ class FileOpExecution {
 			case 'copy':
 				return { ...copyAction(step.copy), source: await this.#source(action.secondaryInput), owner };
 		}
+	}
+
+	async #nativeCopy(action: CopyAction, target: WritableMount | undefined): Promise<CopyFileAction> {
+		const owner = await resolveOwner(ownerOf(action), (ref) => this.#rootOf(ref, target));
+		return { ...copyAction(action.action.copy), source: await this.#source(action.secondaryInput), owner };
 	}
 
 	async #source(ref: number): Promise<FileTree> {

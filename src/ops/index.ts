@@ -20,7 +20,7 @@ export { dropIgnoredCacheMounts } from './cache-mount.js';
 export { withTree } from './content.js';
 export { StepError, type FailedPart, type LeftResult, type Leftovers } from './step-error.js';
 export { toSnapshot } from './to-snapshot.js';
-export type { Worker } from './worker.js';
+export type { FormerCopies, Worker } from './worker.js';
 
 /** The op that executes a vertex on this worker. `load` reads definitions that come up while it runs. */
 export function opFor(vertex: Vertex, worker: Worker, load: LoadDefinition): Op<BuildSession> {

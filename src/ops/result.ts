@@ -7,6 +7,13 @@ import { sealedLayers, type SealedLayer, type Snapshot, type SnapshotManager } f
 /** Bytes of a trace that is worth its place in the cache. */
 const maxKeptTrace = 1024 * 1024;
 
+/** Where the next run of a copy finds its result and the notes on it. */
+export interface NotedCopy {
+	/** Under which key, given the layers below. */
+	readonly keyOn: (digests: readonly string[]) => string;
+	readonly notes: { readonly digest: string; readonly size: number };
+}
+
 /** A file system as a chain of layers. */
 export class SnapshotResult implements Result {
 	readonly kind = 'snapshot';
@@ -15,21 +22,25 @@ export class SnapshotResult implements Result {
 		readonly snapshot: Snapshot,
 		/** Layers of it that came about by laying changes over it; what it is merged as depends on them. */
 		readonly laid?: Laid,
+		private readonly copy?: NotedCopy,
 	) {}
 
 	/** The sealed layers; waits until the last one is in the store. */
 	async persist(): Promise<PersistedSnapshot> {
-		const { snapshot: { trace }, laid } = this;
+		const { snapshot: { trace }, laid, copy } = this;
 		const [layers, changes] = await Promise.all([
 			sealedLayers(this.snapshot),
 			Promise.all(laid?.changes.map(async ({ lower, upper }) => ({ lower: await sealedLayers(lower), upper: await sealedLayers(upper) })) ?? []),
 		]);
-		return { layers, ...(laid && { laid: { from: laid.from, to: laid.to, changes } }), ...(trace && trace.length <= maxKeptTrace && { trace: Buffer.from(trace).toString('base64') }) };
+		const below = layers.slice(0, -1).map(({ digest }) => digest);
+		return { layers, ...(laid && { laid: { from: laid.from, to: laid.to, changes } }), ...(copy && { copy: { key: copy.keyOn(below), notes: copy.notes } }), ...(trace && trace.length <= maxKeptTrace && { trace: Buffer.from(trace).toString('base64') }) };
 	}
 }
 
 export interface PersistedSnapshot {
 	readonly layers: readonly SealedLayer[];
+	/** Makes the top layer the one that the copy with this key goes on from. */
+	readonly copy?: { readonly key: string; readonly notes: { readonly digest: string; readonly size: number } };
 	/** `Snapshot.trace` in base64. */
 	readonly trace?: string;
 	readonly laid?: Laid<readonly SealedLayer[]>;

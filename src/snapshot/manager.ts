@@ -36,6 +36,11 @@ export interface WritableOptions {
 	readonly step?: string;
 	/** Notes what is read, for `WritableMount.recordedTrace`. */
 	readonly recordTrace?: boolean;
+	/**
+	 * The layer an earlier run of the step made on the same parent: the mount shows its files, and what the step makes
+	 * of them is committed as one layer in its place. Its blob has to be in the store.
+	 */
+	readonly former?: SealedLayer;
 }
 
 /** A snapshot mounted for reading and writing, for one step. */
@@ -102,11 +107,13 @@ export class SnapshotManager {
 
 	/** Mounts `parent` for a step that writes; with `recordTrace` on a device of its own. */
 	async writable(parent: Snapshot, signal: AbortSignal, options: WritableOptions = {}): Promise<WritableMount> {
-		const { step, recordTrace = false } = options;
-		const idle = recordTrace ? undefined : this.#takeIdle((live) => live.writable && live.fault === undefined && live.snapshot.id === parent.id);
+		const { step, recordTrace = false, former } = options;
+		// A mount that went on from layer to layer would keep the data of all of them.
+		const idle = recordTrace || former ? undefined : this.#takeIdle((live) => live.writable && live.fault === undefined && live.snapshot.id === parent.id);
 		idle?.take();
 		await idle?.beginStep(step);
-		const mount = idle ?? (await this.#attach(parent, true, signal, options));
+		const base = former ? snapshotOf([...parent.layers, this.layer(former)]) : parent;
+		const mount = idle ?? (await this.#attach(base, true, signal, options));
 		mount.take();
 		let ended = false;
 		return {
@@ -116,7 +123,7 @@ export class SnapshotManager {
 			onFault: (listener) => mount.onFault(listener),
 			commit: (uuid) => {
 				ended = true;
-				return this.#commit(mount, parent, uuid);
+				return this.#commit(mount, parent, uuid, former);
 			},
 			recordedTrace: () => mount.recordedTrace(),
 			abort: async () => {
@@ -204,7 +211,7 @@ export class SnapshotManager {
 	}
 
 	/** The layers below are the parent's own: the mount may have come to the same place on another way, and know less of them. */
-	async #commit(mount: LiveMount, parent: Snapshot, uuid: string): Promise<Snapshot> {
+	async #commit(mount: LiveMount, parent: Snapshot, uuid: string, former: SealedLayer | undefined): Promise<Snapshot> {
 		let frozen: FrozenLayer;
 		try {
 			frozen = await mount.seal();
@@ -214,27 +221,34 @@ export class SnapshotManager {
 		}
 		this.#frozen.add(frozen);
 		const parentUuid = parent.layers.at(-1)?.uuid;
-		const sealed = this.#commitBlob(frozen, uuid, parentUuid);
+		const sealed = this.#commitBlob(frozen, uuid, parentUuid, former);
 		sealed.catch(() => undefined); // whoever needs the blob sees the error
 		const { server } = mount;
 		const layer: Layer = {
 			id: `frozen:${this.#frozenCount++}`,
 			uuid,
 			sealed,
-			// Only the server that froze it has it; a later one finds the blob.
-			lower: async () => (server.failure ? this.layer(await sealed).lower() : { kind: 'frozen', id: frozen.id }),
+			// Only the server that froze it has it; a later one finds the blob. Without its former one it is not the layer.
+			lower: async () => (former || server.failure ? this.layer(await sealed).lower() : { kind: 'frozen', id: frozen.id }),
 		};
 		mount.standAt(snapshotOf([...parent.layers, layer]));
 		await this.#trim();
 		return mount.snapshot;
 	}
 
-	async #commitBlob(frozen: FrozenLayer, uuid: string, parentUuid: string | undefined): Promise<SealedLayer> {
+	async #commitBlob(frozen: FrozenLayer, uuid: string, parentUuid: string | undefined, former: SealedLayer | undefined): Promise<SealedLayer> {
 		const createdAt = new Date().toISOString();
 		const temporary = await this.options.store.temporaryPath();
-		const { digest, size } = await frozen.commit({ path: temporary, uuid, ...(parentUuid !== undefined && { parentUuid }) });
+		const below = former && await this.#localBlob(former);
+		const { digest, size } = await frozen.commit({ path: temporary, uuid, ...(parentUuid !== undefined && { parentUuid }), ...(below && { former: below }) });
 		await this.options.store.adopt(temporary, digest, size);
 		return { digest, size, uuid, createdAt };
+	}
+
+	async #localBlob({ digest, size }: SealedLayer): Promise<LocalBlob> {
+		const path = await this.options.store.blobPath(digest, size);
+		if (path === undefined) throw new Error(`layer ${digest} is not in the store any more`);
+		return { digest, size, path };
 	}
 
 	async #discard(mount: LiveMount): Promise<void> {

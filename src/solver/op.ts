@@ -42,6 +42,8 @@ export interface VertexContext<Session> {
 export interface OpContext<Session> extends VertexContext<Session> {
 	/** The cache key the results will be stored under: ops derive stable ids from it. */
 	readonly key: string;
+	/** Nothing that an earlier run made may be used. */
+	readonly ignoreCache: boolean;
 	/** Something a failed run leaves to be looked at: released when no build wants the vertex any more. */
 	leave(left: { release(): Promise<void> }): void;
 	/** Solves what only came to light while the op ran, as a part of the same builds. */

@@ -300,7 +300,7 @@ export class VertexRun<Session> {
 		try {
 			this.reporter.started();
 			const key = identity.key ?? unstable();
-			const results = await this.vertex.op.run({ ...this.#context(), key, leave: (left) => { this.#leave(left); }, solve: (edge) => this.#solveInner(edge) }, inputs);
+			const results = await this.vertex.op.run({ ...this.#context(), key, ignoreCache: this.vertex.ignoreCache, leave: (left) => { this.#leave(left); }, solve: (edge) => this.#solveInner(edge) }, inputs);
 			this.reporter.completed();
 			if (identity.storeKeys.length > 0) this.host.background(this.#store(identity.storeKeys, key, results));
 			return results;

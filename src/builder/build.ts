@@ -1,10 +1,10 @@
 // One build in flight: solves what its frontend hands in, shows progress, exports the result. Who the
 // frontend is (the built-in one, a client, a container) is not its business.
 import { randomUUID } from 'node:crypto';
-import { FrontendError, NotAnImageError, type FrontendClient, type ImageMeta, type Warning } from '../../frontend/index.js';
+import { FrontendError, NotAnImageError, metadataKey, type FrontendClient, type ImageMeta, type Warning } from '../../frontend/index.js';
 import { cacheExport, cacheExportName, cacheImport, encodeConfig, exportCache, type CacheEntry, type CacheExport, type CacheRequest } from '../cache/index.js';
 import { exportName, validateExport, type BuildOutput, type EarlyPush, type ExportRequest } from '../exporters/index.js';
-import { BuildReference, type AskedRequest, type FrontendOutput, type GatewayHost, type SourcePolicy, type WorkerRecord } from '../gateway/index.js';
+import { BuildReference, sourceMeta, type AskedRequest, type FrontendOutput, type GatewayHost, type SourcePolicy, type WorkerRecord } from '../gateway/index.js';
 import { platformToPb, type Definition, type SourceOp } from '../llb/index.js';
 import { asOpResult, dropIgnoredCacheMounts, type LeftResult, type PersistedSnapshot, type Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
@@ -20,6 +20,9 @@ import {
 	defaultProvenance, predicateRecords, provenanceMetadata, provenanceOptions, withProvenance,
 	type FrontendRequest, type ImageMaterial, type PredicateRecord, type ProvenanceInput, type ProvenanceOptions, type StepLayers,
 } from './provenance/index.js';
+import { platformWarnings } from './platform-check.js';
+import { SourceChoice } from './source-choice.js';
+import { SourceJudge, type CheckPolicy } from './source-judge.js';
 import { SourcePolicies } from './source-policy.js';
 
 export interface BuildOptions {
@@ -40,6 +43,8 @@ export interface BuildOptions {
 	readonly cacheExports?: readonly CacheRequest[];
 	/** Which sources may be used, and what instead of others. */
 	readonly policies?: readonly SourcePolicy[];
+	/** The client's judgement of each source, after these. */
+	readonly checkPolicy?: CheckPolicy;
 	/** What the builder's operator wants provenance to say of it. */
 	readonly provenanceEnv?: Readonly<Record<string, unknown>>;
 	/** The frontend the client named, and the definitions it gave; none when the client is the frontend. */
@@ -54,12 +59,12 @@ export class Build implements GatewayHost {
 	readonly #earlyPushes = new Map<ExportRequest, EarlyPush>();
 	/** Vertices whose layers are part of the image. */
 	readonly #imageVertices = new Map<string, SolverEdge<BuildSession>>();
-	readonly #exports: readonly ExportRequest[];
+	readonly #exports: ExportRequest[];
 	readonly #provenance: ProvenanceOptions | undefined;
 	readonly #started = new Date();
 	/** What the frontend has handed in and asked about. */
 	readonly #definitions = new Set<Definition>();
-	readonly #policies: SourcePolicies;
+	readonly #sources: SourceChoice;
 	readonly #images: ImageMaterial[] = [];
 	readonly #cacheExports: readonly CacheExport[];
 	readonly #cacheImports = new Set<string>();
@@ -80,7 +85,7 @@ export class Build implements GatewayHost {
 		this.#exports = options.exports.map((one) => withEpoch(one, options.attributes ?? {}));
 		for (const one of this.#exports) validateExport(one);
 		this.#fetchedBefore = builder.fetched().catch(() => ({})); // its user will see why
-		this.#policies = new SourcePolicies(options.policies ?? []);
+		this.#sources = new SourceChoice(new SourcePolicies(options.policies ?? []), options.checkPolicy && this.#judge(options.checkPolicy));
 		this.#provenance = provenanceOptions(options.attributes ?? {});
 		this.#cacheExports = (options.cacheExports ?? []).map(cacheExport);
 		this.#job = builder.solver.job(options.session, (status) => {
@@ -174,9 +179,9 @@ export class Build implements GatewayHost {
 	}
 
 	/** What a definition stands for, to be solved when it is wanted; undefined for scratch. Throws `failed to load LLB: ...`. */
-	reference(definition: Definition, policies: readonly SourcePolicy[] = []): BuildReference | undefined {
+	async reference(definition: Definition, policies: readonly SourcePolicy[] = []): Promise<BuildReference | undefined> {
 		const { worker } = this.builder;
-		const graph = solverGraph(definition, worker, this.options.allow, this.#policies.with(policies));
+		const graph = await solverGraph(definition, worker, this.options.allow, this.#sources.with(policies));
 		const { result } = graph;
 		if (!result) return undefined;
 		this.#definitions.add(definition);
@@ -193,8 +198,12 @@ export class Build implements GatewayHost {
 	}
 
 	async resolveImageConfig(wanted: SourceOp, options: { readonly platform: ImageMetaPlatform; readonly logName: string; readonly policies?: readonly SourcePolicy[] }): Promise<ImageMeta> {
-		const source = this.#policies.with(options.policies ?? []).apply(wanted);
+		const source = await this.#sources.with(options.policies ?? []).choose(wanted, options.platform);
 		if (!/^(docker-image|oci-layout):/.test(source.identifier)) throw new NotAnImageError(wanted.identifier.replace(/^[a-z-]+:\/\//, ''), source.identifier);
+		return this.#imageConfig(source, options);
+	}
+
+	#imageConfig(source: SourceOp, options: { readonly platform: ImageMetaPlatform; readonly logName: string }): Promise<ImageMeta> {
 		return this.shown(options.logName, async () => {
 			const { reference, target, configBytes } = await this.worker.sources.image(source, options.platform, { session: this.session, signal: this.signal }).catch((error: unknown) => {
 				if (isCanceled(error)) throw error;
@@ -208,8 +217,21 @@ export class Build implements GatewayHost {
 	}
 
 	async resolveSourceMeta(wanted: SourceOp, options: { readonly logName: string; readonly objects?: boolean; readonly policies?: readonly SourcePolicy[] }): Promise<SourceMeta> {
-		const source = this.#policies.with(options.policies ?? []).apply(wanted);
+		return this.#sourceMeta(await this.#sources.with(options.policies ?? []).choose(wanted, this.worker.platform), options);
+	}
+
+	#sourceMeta(source: SourceOp, options: { readonly logName: string; readonly objects?: boolean }): Promise<SourceMeta> {
 		return this.shown(options.logName, (reporter) => this.worker.sources.metadata(source, { session: this.session, signal: this.signal, reporter }, options.objects ?? true));
+	}
+
+	/** What the judge asks about is not judged first. */
+	#judge(check: CheckPolicy): SourceJudge {
+		const host = {
+			worker: this.worker,
+			resolveImageConfig: (source: SourceOp, options: Parameters<GatewayHost['resolveImageConfig']>[1]) => this.#imageConfig(source, options),
+			resolveSourceMeta: (source: SourceOp, options: Parameters<GatewayHost['resolveSourceMeta']>[1]) => this.#sourceMeta(source, options),
+		};
+		return new SourceJudge(check, (request) => sourceMeta(host, { ...request, LogName: request.LogName || `resolving source metadata for ${request.Source?.identifier ?? ''}` }));
 	}
 
 	/** Runs work that stands for no operation of the graph as a vertex of progress. */
@@ -242,13 +264,32 @@ export class Build implements GatewayHost {
 		});
 	}
 
+	/** Another export than those the build began with. Throws for one that cannot be. */
+	addExport(request: ExportRequest): void {
+		const one = withEpoch(request, this.options.attributes ?? {});
+		validateExport(one);
+		this.#exports.push(one);
+	}
+
 	/** Runs what has to run and writes it where the client wants it. Returns BuildKit's exporter response. */
 	async export(output: FrontendOutput): Promise<Record<string, string>> {
 		const solved = await this.#attested(output, this.#withInlineCache(output, await solveOutput(output)));
 		this.#solved = solved;
+		await this.#checkPlatforms(output, solved);
 		const all = await Promise.all(this.#exports.map((request) => this.#exportOne(request, solved)));
 		this.#exported = all;
 		return Object.assign({}, ...all, await this.#exportCaches(output)) as Record<string, string>;
+	}
+
+	async #checkPlatforms(output: FrontendOutput, solved: BuildOutput): Promise<void> {
+		// Neither a result nor a word about it: the build was for something else.
+		if ('ref' in output.result && !output.result.ref && !output.metadata.has(metadataKey.platforms)) return;
+		const warnings = platformWarnings(this.options.attributes?.['platform'], solved.platforms.map(({ platform }) => platform), solved.multiPlatform);
+		if (warnings.length === 0) return;
+		await this.shown('Verifying build result', (reporter) => {
+			for (const short of warnings) this.warn({ vertex: reporter.digest, level: 1, short });
+			return Promise.resolve();
+		});
 	}
 
 	/** The result with the records of its own layers, for its config. */
@@ -339,7 +380,7 @@ export class Build implements GatewayHost {
 			builder: { dockerfileVersion: this.workers[0]?.BuildkitVersion?.dockerfileVersion, ...(this.options.provenanceEnv && { env: this.options.provenanceEnv }) },
 			started: this.#started,
 			worker: this.worker,
-			policies: this.#policies,
+			sources: this.#sources,
 			context: { session: this.session, signal: this.signal, reporter },
 		};
 	}

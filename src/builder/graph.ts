@@ -1,10 +1,10 @@
 // A definition as the solver runs it: every vertex with its op.
 import type { ErrorSource } from '../../frontend/index.js';
 import { NetMode, SecurityMode, checkCapabilities, loadDefinition, type Definition, type Edge, type Vertex } from '../llb/index.js';
-import { opFor, type Worker } from '../ops/index.js';
+import { opFor, platformOf, type Worker } from '../ops/index.js';
 import type { BuildSession } from '../session/index.js';
 import type { SolverEdge, SolverVertex } from '../solver/index.js';
-import type { SourcePolicies } from './source-policy.js';
+import type { SourceChoice } from './source-choice.js';
 
 export interface SolverGraph {
 	/** Undefined for an empty definition (scratch). */
@@ -20,8 +20,8 @@ export interface SolverGraph {
  * A definition with an op for every vertex. `allow`: the entitlements the client granted. Throws
  * `failed to load LLB: ...`, for sources that may not be used too.
  */
-export function solverGraph(definition: Definition, worker: Worker, allow: readonly string[], policies: SourcePolicies): SolverGraph {
-	const graph = load(definition, allow, policies);
+export async function solverGraph(definition: Definition, worker: Worker, allow: readonly string[], sources: SourceChoice): Promise<SolverGraph> {
+	const graph = await load(definition, worker, allow, sources);
 	const vertices = new Map<Vertex, SolverVertex<BuildSession>>();
 	const edge = ({ vertex, index }: Edge): SolverEdge<BuildSession> => {
 		const known = vertices.get(vertex);
@@ -34,9 +34,9 @@ export function solverGraph(definition: Definition, worker: Worker, allow: reado
 			digest: vertex.digest,
 			name: vertex.name,
 			inputs: vertex.inputs.map(edge),
-			op: opFor(vertex, worker, (inner) => solverGraph(inner, worker, allow, policies).result),
+			op: opFor(vertex, worker, async (inner) => (await solverGraph(inner, worker, allow, sources)).result),
 			ignoreCache,
-			...(policies.fingerprint !== '' && { variant: policies.fingerprint }),
+			...(sources.fingerprint !== '' && { variant: sources.fingerprint }),
 			...(progressGroup && { progressGroup }),
 		});
 	}
@@ -66,9 +66,9 @@ function baseOf({ kind, inputs }: Vertex): Edge | undefined {
 	}
 }
 
-function load(definition: Definition, allow: readonly string[], policies: SourcePolicies): ReturnType<typeof loadDefinition> {
+async function load(definition: Definition, worker: Worker, allow: readonly string[], sources: SourceChoice): Promise<Graph> {
 	try {
-		const graph = withPolicies(loadDefinition(definition), policies);
+		const graph = await withChosenSources(loadDefinition(definition), worker, sources);
 		for (const vertex of graph.vertices) {
 			checkCapabilities(vertex.metadata);
 			const missing = entitlements(vertex).find((entitlement) => !allow.includes(entitlement));
@@ -80,19 +80,19 @@ function load(definition: Definition, allow: readonly string[], policies: Source
 	}
 }
 
+type Graph = ReturnType<typeof loadDefinition>;
+
 /** The graph with the sources that may be used in place of those it names. */
-function withPolicies(graph: ReturnType<typeof loadDefinition>, policies: SourcePolicies): ReturnType<typeof loadDefinition> {
-	if (policies.fingerprint === '') return graph;
+async function withChosenSources(graph: Graph, worker: Worker, sources: SourceChoice): Promise<Graph> {
+	if (sources.fingerprint === '') return graph;
+	const chosen = new Map(await Promise.all(graph.vertices.flatMap((vertex) => {
+		const { kind } = vertex;
+		if (kind.$case !== 'source') return [];
+		return [sources.choose(kind.source, platformOf(vertex, worker)).then((source): [Vertex, Vertex['kind']] => [vertex, { ...kind, source }])];
+	})));
 	const replaced = new Map<Vertex, Vertex>();
 	const edge = ({ vertex, index }: Edge): Edge => ({ vertex: replaced.get(vertex) ?? vertex, index });
-	for (const vertex of graph.vertices) {
-		const { kind } = vertex;
-		replaced.set(vertex, {
-			...vertex,
-			inputs: vertex.inputs.map(edge),
-			...(kind.$case === 'source' && { kind: { ...kind, source: policies.apply(kind.source) } }),
-		});
-	}
+	for (const vertex of graph.vertices) replaced.set(vertex, { ...vertex, inputs: vertex.inputs.map(edge), kind: chosen.get(vertex) ?? vertex.kind });
 	return { ...graph, vertices: graph.vertices.map((vertex) => replaced.get(vertex) ?? vertex), result: graph.result && edge(graph.result) };
 }
 

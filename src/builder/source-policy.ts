@@ -1,5 +1,6 @@
 // Source policies: which sources a build may use, and what to use instead. As BuildKit reads them: the last rule
 // that matches decides, and what is converted is looked at again.
+import { posix } from 'node:path';
 import { runInNewContext } from 'node:vm';
 import { MatchType, PolicyAction, AttrMatch, type SourcePolicy } from '../gateway/index.js';
 import { formatReference, parseReference, withDefaultTag, type SourceOp } from '../llb/index.js';
@@ -124,8 +125,9 @@ function find(expression: string, text: string): readonly Found[] {
 	}
 }
 
-/** Images by their whole names, as rules have them. */
-function normalized(identifier: string): string {
+/** Images by their whole names, directories of repositories by their shortest, as rules have them. */
+export function normalized(identifier: string): string {
+	if (identifier.startsWith('git://')) return normalizedGit(identifier);
 	const [, scheme, reference] = /^(docker-image:\/\/)(.+)$/.exec(identifier) ?? [];
 	if (scheme === undefined || reference === undefined) return identifier;
 	try {
@@ -133,4 +135,12 @@ function normalized(identifier: string): string {
 	} catch {
 		return identifier; // whoever uses it says what is wrong
 	}
+}
+
+function normalizedGit(identifier: string): string {
+	const [, remote, ref = '', directory] = /^([^#]*)#([^:]*):(.*)$/s.exec(identifier) ?? [];
+	if (remote === undefined || directory === undefined) return identifier;
+	const clean = posix.join('/', directory).replace(/^\/|\/$/g, '');
+	const fragment = clean === '' ? ref : `${ref}:${clean}`;
+	return fragment === '' ? remote : `${remote}#${fragment}`;
 }

@@ -26,6 +26,7 @@ export function cacheExportName({ type }: CacheExport): string {
 
 /** Writes the entries. The answer is BuildKit's: `cache.manifest` describes what was written; without layers nothing is. */
 export async function exportCache(target: CacheExport, entries: readonly CacheEntry[], context: CacheExportContext): Promise<Record<string, string>> {
+	if (target.note !== undefined) context.reporter.log(2, Buffer.from(`${target.note}\n`));
 	const { bytes, layers } = encodeConfig(entries);
 	if (layers.length === 0) {
 		context.reporter.status('skipping cache export for empty result').done();

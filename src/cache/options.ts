@@ -17,12 +17,16 @@ export interface CacheExport {
 	readonly ociMediaTypes: boolean;
 	readonly insecure: boolean;
 	readonly ignoreError: boolean;
+	/** For the client: what of its attributes has no effect. */
+	readonly note?: string;
 }
 
 export type CacheImport =
 	| { readonly type: 'registry'; readonly reference: string; readonly insecure: boolean }
 	| { readonly type: 'local'; readonly store: string; readonly digest: string };
 
+/** BuildKit's, and our own. */
+const compressions: ReadonlySet<string> = new Set(['overlaybd', 'gzip', 'zstd', 'estargz', 'uncompressed']);
 const others: ReadonlySet<string> = new Set(['gha', 's3', 'azblob']);
 
 /** Throws an error that names the attribute. */
@@ -31,7 +35,7 @@ export function cacheExport({ type, attributes }: CacheRequest): CacheExport {
 	const mode = attributes['mode'] ?? 'min';
 	if (mode !== 'min' && mode !== 'max') throw new Error(`invalid cache export mode ${JSON.stringify(mode)}: use min or max`);
 	const compression = attributes['compression'] ?? 'overlaybd';
-	if (compression !== 'overlaybd') throw new Error(`cache exporter option "compression=${compression}" is not supported by obd: its caches hold block layers`);
+	if (!compressions.has(compression)) throw new Error(`unsupported layer compression type: ${JSON.stringify(compression)}`);
 	const ociMediaTypes = flag(attributes, 'oci-mediatypes', true);
 	const imageManifest = flag(attributes, 'image-manifest', ociMediaTypes);
 	if (imageManifest && !ociMediaTypes) throw new Error('invalid configuration for remote cache, OCI mediatypes are required for image-manifest cache format');
@@ -44,6 +48,7 @@ export function cacheExport({ type, attributes }: CacheRequest): CacheExport {
 		ociMediaTypes,
 		insecure: flag(attributes, 'registry.insecure', false),
 		ignoreError: flag(attributes, 'ignore-error', false),
+		...(compression !== 'overlaybd' && { note: `compression=${compression} makes no difference: a cache of obd holds block layers, which are compressed as they are` }),
 	};
 }
 

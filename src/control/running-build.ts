@@ -14,14 +14,16 @@ export class RunningBuild {
 		this.handlers = this.#bridge.handlers;
 	}
 
-	/** What the frontend comes to. Ends what it left running. */
-	async returned(): Promise<FrontendOutput> {
+	/** What the frontend comes to. Ends what it left running, once `use` is done with it; `refs`: the frontend's ids of it. */
+	async returned(use: (output: FrontendOutput, refs: readonly string[]) => Promise<void>): Promise<FrontendOutput> {
 		const { signal } = this.host;
 		const stop = (): void => { this.#bridge.fail(signal.reason); };
 		signal.addEventListener('abort', stop, { once: true });
 		try {
 			signal.throwIfAborted();
-			return await this.#bridge.returned;
+			const output = await this.#bridge.returned;
+			await use(output, this.#bridge.idsOf(output));
+			return output;
 		} finally {
 			signal.removeEventListener('abort', stop);
 			await this.#bridge.close();

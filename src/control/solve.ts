@@ -1,8 +1,8 @@
 // Control.Solve: one build from a client's request to the exporter's response.
 import type { Build, Builder, CacheRequest, ExportRequest, PredicateRecord } from '../builder/index.js';
-import { callError, solve as solveFrontend, type FrontendOutput, type WorkerRecord } from '../gateway/index.js';
+import { callError, PolicyVerifierDefinition, solve as solveFrontend, type CheckPolicyRequest, type CheckPolicyResponse, type FrontendOutput, type WorkerRecord } from '../gateway/index.js';
 import { Code, RpcError, type ServerCall } from '../grpc/index.js';
-import type { ClientSession, SessionManager } from '../session/index.js';
+import type { Caller, ClientSession, SessionManager } from '../session/index.js';
 import { SolveRequest, type CacheOptionsEntry, type Exporter, type SolveResponse } from './gen/control.js';
 import type { History, Outcome } from './history.js';
 import type { IdleMemory } from './idle-memory.js';
@@ -57,25 +57,36 @@ export async function solve(host: SolveHost, request: SolveRequest, { signal }: 
 }
 
 async function runBuild(host: SolveHost, request: SolveRequest, exporters: readonly Exporter[], progress: ProgressLog, signal: AbortSignal): Promise<Success> {
-	if (request.SourcePolicySession !== '') throw new Error('source policies of a session are not supported by obd: give the policy itself');
 	const allow = granted(request.Entitlements, host.entitlements);
 	const session = await host.sessions.forBuild(request.Session, signal);
 	try {
+		const checkPolicy = request.SourcePolicySession === '' ? undefined : verifierOf(await host.sessions.get(request.SourcePolicySession, signal), signal);
 		const exports = exporters.map((exporter, index) => exportRequest(exporter, index, session, host.compression));
-		return await host.builder.run({ session, sessionId: request.Session, workers: host.workers, provenanceEnv: host.provenanceEnv, allow, exports, signal, onStatus: progress.add, isOneOfMany: true, ...cachesOf(request), attributes: Object.fromEntries(request.FrontendAttrs), frontend: request.Frontend, inputs: request.FrontendInputs, policies: request.SourcePolicy ? [request.SourcePolicy] : [] }, async (build) => {
-			const output = await (isGatewayClient(request) ? frontendOfClient(host, new RunningBuild(request.Ref, build, request.FrontendInputs)) : solveFrontend(build, {
+		return await host.builder.run({ session, sessionId: request.Session, workers: host.workers, provenanceEnv: host.provenanceEnv, allow, exports, signal, onStatus: progress.add, isOneOfMany: true, ...cachesOf(request), attributes: Object.fromEntries(request.FrontendAttrs), frontend: request.Frontend, inputs: request.FrontendInputs, policies: request.SourcePolicy ? [request.SourcePolicy] : [], ...(checkPolicy && { checkPolicy }) }, async (build) => {
+			const addExports = async ({ metadata }: FrontendOutput, refs: readonly string[]): Promise<void> => {
+				const found = request.EnableSessionExporter ? await session.findExporters(metadata, refs) : [];
+				for (const [i, exporter] of found.entries()) build.addExport(exportRequest(exporter, exporters.length + i, session, host.compression));
+			};
+			const output = await (isGatewayClient(request) ? frontendOfClient(host, new RunningBuild(request.Ref, build, request.FrontendInputs), addExports) : solveFrontend(build, {
 				definition: request.Definition,
 				frontend: request.Frontend,
 				opts: Object.fromEntries(request.FrontendAttrs),
 				inputs: request.FrontendInputs,
 				evaluate: false,
 			}));
+			if (!isGatewayClient(request)) await addExports(output, []);
 			const response = new Map(Object.entries({ ...await build.export(output), ...frontendMetadata(output), ...await build.fetchedMetadata() }));
+			if (request.EnableSessionExporter) await session.finalizeExport(response);
 			return { response, exported: build.exported, provenance: request.Internal ? [] : await recordedProvenance(host, build, output) };
 		});
 	} finally {
 		session.close();
 	}
+}
+
+/** The client that judges the build's sources. */
+function verifierOf(caller: Caller, signal: AbortSignal): (request: CheckPolicyRequest) => Promise<CheckPolicyResponse> {
+	return (request) => caller.unary(PolicyVerifierDefinition, PolicyVerifierDefinition.methods.checkPolicy, request, { signal });
 }
 
 /** For the history: nothing a build could fail with. */
@@ -98,10 +109,10 @@ function isGatewayClient({ Definition, Frontend }: SolveRequest): boolean {
 	return Frontend === '' && !Definition;
 }
 
-async function frontendOfClient(host: SolveHost, running: RunningBuild): Promise<FrontendOutput> {
+async function frontendOfClient(host: SolveHost, running: RunningBuild, use: (output: FrontendOutput, refs: readonly string[]) => Promise<void>): Promise<FrontendOutput> {
 	const remove = host.running.add(running.ref, running);
 	try {
-		return await running.returned();
+		return await running.returned(use);
 	} finally {
 		remove();
 	}

@@ -1,7 +1,6 @@
 // The LLBBridge service for one frontend, over whatever connection it comes: what the frontend asked for, by
 // the ids it was given, and what it returned in the end.
-import { NotAnImageError } from '../../frontend/index.js';
-import { Code, RpcError, errorOf, type Handlers } from '../grpc/index.js';
+import { errorOf, type Handlers } from '../grpc/index.js';
 import type { Definition, SourceOp, pb } from '../llb/index.js';
 import { platformFromPb } from '../llb/index.js';
 import type { FileEntry } from '../native/files.js';
@@ -15,6 +14,7 @@ import type { GatewayHost } from './host.js';
 import type { BuildReference } from './reference.js';
 import type { FrontendOutput, ResultAttestation } from './output.js';
 import { solve } from './solve.js';
+import { referenceAsAsked, sourceMeta } from './source-meta.js';
 
 type Service = typeof LLBBridgeDefinition;
 type Calls = Required<Handlers<Service>>;
@@ -53,6 +53,12 @@ export class Bridge {
 		this.#settle.reject(error);
 	}
 
+	/** The ids by which the frontend knows the results it returned. */
+	idsOf(output: FrontendOutput): string[] {
+		const wanted = new Set('refs' in output.result ? output.result.refs.values() : [output.result.ref]);
+		return [...this.#refs].flatMap(([id, ref]) => (wanted.delete(ref) ? [id] : []));
+	}
+
 	/** Ends the containers the frontend left. What was returned stays. */
 	async close(): Promise<void> {
 		this.fail(new Error('the frontend has ended without a result'));
@@ -66,7 +72,7 @@ export class Bridge {
 			ping: () => ({ FrontendAPICaps: [...frontendApiCaps], LLBCaps: [...llbCaps], Workers: [...this.host.workers] }),
 			solve: (request) => this.#solve(request),
 			resolveImageConfig: (request) => this.#resolveImageConfig(request),
-			resolveSourceMeta: (request) => this.#resolveSourceMeta(request),
+			resolveSourceMeta: (request) => sourceMeta(host, request),
 			readFile: async ({ Ref, FilePath, Range }) => ({ Data: await this.#files(Ref).readFile(FilePath, fileRange(Range)) }),
 			readDir: async ({ Ref, DirPath, IncludePattern }) => ({ entries: (await this.#files(Ref).readDir(DirPath, IncludePattern)).map(fileStat) }),
 			statFile: async ({ Ref, Path }) => ({ stat: fileStat(await this.#files(Ref).statFile(Path)) }),
@@ -190,28 +196,7 @@ export class Bridge {
 			attrs: new Map(layout ? [['oci.session', request.SessionID], ['oci.store', request.StoreID]] : []),
 		};
 		const meta = await host.resolveImageConfig(source, { platform: this.#platform(request.Platform), resolveMode: request.ResolveMode, logName: request.LogName, policies: request.SourcePolicies });
-		return { Ref: meta.ref, Digest: meta.digest, Config: meta.config };
-	}
-
-	async #resolveSourceMeta(request: wire.ResolveSourceMetaRequest): Promise<wire.ResolveSourceMetaResponse> {
-		const { host } = this;
-		const { Source: source } = request;
-		if (!source) throw new RpcError(Code.INVALID_ARGUMENT, 'source is required');
-		const response: wire.ResolveSourceMetaResponse = { Source: source, Image: undefined, Git: undefined, HTTP: undefined };
-		const [, scheme = ''] = /^([a-z-]+):\/\//.exec(source.identifier) ?? [];
-		if (scheme === 'docker-image' || scheme === 'oci-layout') {
-			const meta = await host.resolveImageConfig(source, { platform: this.#platform(request.Platform), resolveMode: request.ResolveMode, logName: request.LogName, policies: request.SourcePolicies }).catch((error: unknown) => {
-				if (error instanceof NotAnImageError) return error;
-				throw error;
-			});
-			if (meta instanceof NotAnImageError) return { ...response, Source: { ...source, identifier: meta.updated } };
-			const Config = request.Image?.NoConfig ? new Uint8Array() : meta.config;
-			return { ...response, Source: { ...source, identifier: `${scheme}://${meta.ref}` }, Image: { Digest: meta.digest, Config, AttestationChain: undefined } };
-		}
-		const { git, gitCommit, http, httpLastModified } = await host.resolveSourceMeta(source, { logName: request.LogName, objects: request.Git?.ReturnObject ?? false, policies: request.SourcePolicies });
-		if (git) response.Git = { Checksum: git.checksum, Ref: git.ref, CommitChecksum: git.commitChecksum, CommitObject: gitCommit ?? new Uint8Array(), TagObject: git.tagObject ?? new Uint8Array() };
-		if (http) response.HTTP = { Checksum: http.checksum, Filename: http.filename, LastModified: httpLastModified, ChecksumResponse: undefined };
-		return response;
+		return { Ref: referenceAsAsked(meta, request.Ref), Digest: meta.digest, Config: meta.config };
 	}
 
 	#platform(platform: pb.Platform | undefined): ReturnType<typeof platformFromPb> {

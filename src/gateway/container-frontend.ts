@@ -26,7 +26,7 @@ export async function solveInContainer(host: GatewayHost, { opts, inputs }: Pick
 	if (source === undefined) throw new Error('no source specified for gateway');
 	const found = await findFrontendImage(frontendClient(host, { opts, inputs }), source);
 	checkCaps(found, opts, inputs);
-	const ref = host.reference(found.definition);
+	const ref = await host.reference(found.definition);
 	if (!ref) throw new Error("gateway source didn't return default result");
 	const mount = await host.worker.snapshots.writable(await ref.snapshot(), host.signal);
 	try {

@@ -4,13 +4,14 @@ import { errorDetail, statusOf } from '../../frontend/gateway/status.js';
 import { FrontendError, type ErrorSource } from '../../frontend/index.js';
 import { Code, RpcError, type Any } from '../grpc/index.js';
 import { StepError, type LeftResult } from '../ops/index.js';
+import { PolicyAction } from './gen/sourcepolicy.js';
 import { VertexError, isCanceled } from '../solver/index.js';
 
 /** Any error of a build, to be sent to a caller. `offer` gives a failed step's leftovers ids, under which the caller can use them. */
 export function callError(error: unknown, offer?: (left: LeftResult) => string): RpcError {
 	if (isCanceled(error)) return new RpcError(Code.CANCELED, 'context canceled', [], { cause: error });
 	const { code, message, details } = statusOf(error);
-	return new RpcError(code, message, [...(offer ? stepDetails(error, offer) : []), ...vertexDetails(error), ...details], { cause: error });
+	return new RpcError(code, message, [...(offer ? stepDetails(error, offer) : []), ...vertexDetails(error), ...denialDetails(error), ...details], { cause: error });
 }
 
 /** Details travel in a header, which has a limit: a file an op has in itself can be longer. */
@@ -51,6 +52,25 @@ function isZero(value: unknown): boolean {
 	if (value instanceof Uint8Array || Array.isArray(value)) return value.length === 0;
 	if (value instanceof Map) return value.size === 0;
 	return value === undefined || value === '' || value === 0 || value === false || value === 0n;
+}
+
+/** A source that a client's judge does not allow. */
+export class PolicyDeniedError extends Error {
+	override readonly name = 'PolicyDeniedError';
+
+	/** `reasons`: the judge's own, for the client. */
+	constructor(message: string, readonly reasons: readonly string[]) {
+		super(message);
+	}
+}
+
+function denialDetails(error: unknown): Any[] {
+	for (let e = error; e instanceof Error; e = e.cause) {
+		if (!(e instanceof PolicyDeniedError) || e.reasons.length === 0) continue;
+		const decision = { action: PolicyAction.DENY, denyMessages: e.reasons.map((message) => ({ message })) };
+		return [{ typeUrl: 'github.com/moby/buildkit/policysession.DecisionResponse+json', value: Buffer.from(JSON.stringify(decision)) }];
+	}
+	return [];
 }
 
 function vertexDetails(error: unknown): Any[] {

@@ -45,5 +45,5 @@ export interface GatewayHost extends Pick<FrontendClient, 'warn'> {
 	/** A frontend has answered, with what these definitions stand for. */
 	answered(request: AskedRequest, definitions: readonly Definition[]): void;
 	/** A definition, to be solved when it is wanted; undefined for an empty one (scratch). `policies`: of its own, beside the build's. Throws `failed to load LLB: ...`. */
-	reference(definition: Definition, policies?: readonly SourcePolicy[]): BuildReference | undefined;
+	reference(definition: Definition, policies?: readonly SourcePolicy[]): Promise<BuildReference | undefined>;
 }

@@ -1,7 +1,7 @@
 // A definition a frontend has handed in: solved when its result is wanted, and once. And what frontends see of
 // a result: its files, read on native threads.
 import type { Reference } from '../../frontend/index.js';
-import type { Definition } from '../llb/index.js';
+import { cleanPath, type Definition } from '../llb/index.js';
 import { goFileMode, readDirInRoot, readFileInRoot, statInRoot, type FileEntry } from '../native/files.js';
 import { toSnapshot, withTree, type Worker } from '../ops/index.js';
 import type { Snapshot } from '../snapshot/index.js';
@@ -60,8 +60,10 @@ export function readFileIn(root: string, path: string, range?: FileRange): Promi
 	return readFileInRoot(root, path, { maxBytes: maxFileBytes, ...range });
 }
 
+/** A disk's own lost+found is no file of the result. */
 export async function readDirIn(root: string, path: string, includePattern?: string): Promise<readonly FileEntry[]> {
-	return (await readDirInRoot(root, path, includePattern)).map(withGoMode);
+	const isTop = cleanPath(`/${path}`) === '/';
+	return (await readDirInRoot(root, path, includePattern)).filter((entry) => !isTop || entry.path !== 'lost+found').map(withGoMode);
 }
 
 /** Symlinks are followed, the last one too, as BuildKit does. */

@@ -30,7 +30,7 @@ async function answerTo(host: GatewayHost, request: SolveRequest): Promise<Front
 	const { definition } = request;
 	const isOwn = isOwnSource(request);
 	const frontend = isOwn ? 'dockerfile.v0' : request.frontend;
-	if (frontend === '') return { result: { ref: definition && host.reference(definition, request.policies) }, metadata: new Map() };
+	if (frontend === '') return { result: { ref: definition && await host.reference(definition, request.policies) }, metadata: new Map() };
 	if (definition && definition.def.length > 0) throw new Error('cannot solve with both Definition and Frontend specified');
 	const { source, cmdline, ...attributes } = request.opts;
 	const asked = { frontend, attributes: isOwn ? attributes : request.opts, inputs: request.inputs };
@@ -70,9 +70,9 @@ async function solveDockerfile(host: GatewayHost, request: SolveRequest): Promis
 	}
 }
 
-function resultOf(host: GatewayHost, result: FrontendResult): FrontendOutput {
+async function resultOf(host: GatewayHost, result: FrontendResult): Promise<FrontendOutput> {
 	const metadata = resultMetadata(result);
-	const refs = result.platforms.map(({ id, definition }): [string, BuildReference | undefined] => [id, host.reference(definition)]);
+	const refs = await Promise.all(result.platforms.map(async ({ id, definition }): Promise<[string, BuildReference | undefined]> => [id, await host.reference(definition)]));
 	return { result: result.multiPlatform ? { refs: new Map(refs) } : { ref: refs[0]?.[1] }, metadata };
 }
 
@@ -82,7 +82,7 @@ export function frontendClient(host: GatewayHost, { opts, inputs }: Pick<SolveRe
 		opts,
 		buildPlatform: host.worker.platform,
 		...(host.sessionId === '' ? {} : { sessionId: host.sessionId }),
-		solve: async (definition) => host.reference(definition),
+		solve: (definition) => host.reference(definition),
 		resolveImageConfig: (source, options) => host.resolveImageConfig(source, options),
 		resolveSourceMeta: (source, options) => host.resolveSourceMeta(source, options),
 		inputs: () => Promise.resolve(inputs),

@@ -14,7 +14,7 @@ const filenameAttribute = 'llbbuild.filename';
 const maxDefinitionBytes = 64 * 1024 * 1024;
 
 /** Makes a definition ready to be solved; undefined for an empty one (scratch). */
-export type LoadDefinition = (definition: Definition) => SolverEdge<BuildSession> | undefined;
+export type LoadDefinition = (definition: Definition) => Promise<SolverEdge<BuildSession> | undefined>;
 
 export class BuildOp implements Op<BuildSession> {
 	constructor(private readonly worker: Worker, private readonly op: pb.BuildOp, private readonly inputCount: number, private readonly load: LoadDefinition) {}
@@ -32,7 +32,7 @@ export class BuildOp implements Op<BuildSession> {
 		if (!input) throw new Error(`invalid index ${source.input}`);
 		const file = this.op.attrs.get(filenameAttribute) ?? definitionInput;
 		const bytes = await withTree(this.worker, input, context.signal, ({ root }) => readFileInRoot(root, file, { maxBytes: maxDefinitionBytes }));
-		const edge = this.load(decode(bytes, file));
+		const edge = await this.load(decode(bytes, file));
 		return [edge ? await context.solve(edge) : new SnapshotResult(scratch)];
 	}
 }

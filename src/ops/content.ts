@@ -42,10 +42,18 @@ export function contentKey(worker: Worker, selections: readonly Selection[]): In
 				return `sha256:${createHash('sha256').update(digests.join('\n')).digest('hex')}`;
 			} catch (error) {
 				signal.throwIfAborted();
+				const missing = isEmpty(result) ? /^"(.*)": not found$/.exec((error as Error).message)?.[1] : undefined;
+				if (missing !== undefined) throw new Error(`lstat ${missing}: no such file or directory`, { cause: error });
 				throw new Error(`failed to compute cache key: failed to calculate checksum of ref ${refId(selector)}: ${(error as Error).message}`, { cause: error });
 			}
 		}),
 	};
+}
+
+/** Nothing was made yet that could have a checksum: BuildKit looks for the files themselves. */
+function isEmpty(result: Result): boolean {
+	const input = asOpResult(result);
+	return input.kind === 'snapshot' && input.snapshot.layers.length === 0;
 }
 
 function compare(a: string, b: string): number {

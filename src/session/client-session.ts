@@ -1,11 +1,12 @@
 // A build's session whose client is at the other end of a connection: what the client lends comes through
 // gRPC calls on it.
-import { Code, RpcError } from '../grpc/index.js';
+import { Code, RpcError, type Method, type RequestOf, type ResponseOf } from '../grpc/index.js';
 import { Caller } from './caller.js';
 import { remoteStore } from './content-store.js';
 import { exportReceiver } from './export-receiver.js';
 import type { Transfers } from './files/transfers.js';
 import { AuthDefinition } from './gen/auth.js';
+import { ExporterDefinition, type ExporterRequest } from './gen/exporter.js';
 import { SecretsDefinition } from './gen/secrets.js';
 import { SSHDefinition } from './gen/ssh.js';
 import { UploadDefinition } from './gen/upload.js';
@@ -91,6 +92,29 @@ export class ClientSession implements BuildSession {
 	exportReceiver(index: number): ExportReceiver | undefined {
 		const { caller } = this.options;
 		return caller && exportReceiver(caller, index);
+	}
+
+	/** Exporters the client wants beside those of its request, now that there is a result. `refs`: what the bridge calls it. */
+	async findExporters(metadata: ReadonlyMap<string, Uint8Array>, refs: readonly string[]): Promise<readonly ExporterRequest[]> {
+		const found = await this.#exporterCall(ExporterDefinition.methods.findExporters, { metadata: new Map(metadata), refs: [...refs] });
+		return found?.exporters ?? [];
+	}
+
+	/** Tells the client what its exporters said. Throws when it is not content. */
+	async finalizeExport(response: ReadonlyMap<string, string>): Promise<void> {
+		await this.#exporterCall(ExporterDefinition.methods.finalizeExport, { exporterResponse: new Map(response) });
+	}
+
+	/** Undefined where the client does not serve it. */
+	async #exporterCall<M extends object>(method: M & Method<RequestOf<M>, ResponseOf<M>>, request: RequestOf<M>): Promise<ResponseOf<M> | undefined> {
+		const { caller, signal } = this.options;
+		if (!caller?.has(ExporterDefinition, method)) return undefined;
+		try {
+			return await caller.unary<M>(ExporterDefinition, method, request, { signal });
+		} catch (error) {
+			if (error instanceof RpcError && (error.code === Code.UNIMPLEMENTED || error.code === Code.UNAVAILABLE)) return undefined;
+			throw error;
+		}
 	}
 
 	/** The build has ended: its directories are free for the next one. Idempotent. */

@@ -11,13 +11,21 @@ const header = {
 	id: 'x-docker-expose-session-uuid',
 	sharedKey: 'x-docker-expose-session-sharedkey',
 	method: 'x-docker-expose-session-grpc-method',
+	healthTimeout: 'x-buildkit-session-health-custom-timeout',
 } as const;
 
 /** How long a build waits for its client's session. */
 const sessionPatience = 5000;
-const healthInterval = 5000;
-const healthTimeout = 15_000;
-const maxHealthFailures = 2;
+
+/** How a client is watched; milliseconds. */
+interface HealthCheck {
+	readonly interval: number;
+	readonly timeout: number;
+	readonly maxFailures: number;
+}
+
+const defaultHealthCheck: HealthCheck = { interval: 5000, timeout: 15_000, maxFailures: 2 };
+const minHealthTimeout = 1000;
 
 export class SessionManager {
 	readonly #callers = new Registry<Caller>();
@@ -40,7 +48,7 @@ export class SessionManager {
 			const methods = new Set(metadata.all(header.method).map((method) => method.toLowerCase()));
 			const remove = this.#callers.add(id, new Caller({ id, sharedKey: metadata.get(header.sharedKey) ?? '', methods, client }));
 			try {
-				await Promise.race([client.closed, watchHealth(client)]);
+				await Promise.race([client.closed, watchHealth(client, healthCheck(metadata.get(header.healthTimeout)))]);
 			} finally {
 				remove();
 			}
@@ -65,13 +73,20 @@ export class SessionManager {
 	}
 }
 
+/** A client that names a timeout of its own is given up at the first one. */
+function healthCheck(custom: string | undefined): HealthCheck {
+	if (custom === undefined || !/^[1-9][0-9]{0,8}$/.test(custom)) return defaultHealthCheck;
+	const timeout = Math.max(Number(custom), minHealthTimeout);
+	return { interval: timeout, timeout, maxFailures: 1 };
+}
+
 /** Resolves when the client does not answer any more. */
-async function watchHealth(client: RpcClient): Promise<void> {
-	for (let failures = 0; failures < maxHealthFailures;) {
-		await sleep(healthInterval, undefined, { ref: false });
+async function watchHealth(client: RpcClient, { interval, timeout, maxFailures }: HealthCheck): Promise<void> {
+	for (let failures = 0; failures < maxFailures;) {
+		await sleep(interval, undefined, { ref: false });
 		if (client.isClosed) return;
 		try {
-			await client.unary(HealthDefinition.fullName, HealthDefinition.methods.check, HealthCheckRequest.create(), { timeout: healthTimeout });
+			await client.unary(HealthDefinition.fullName, HealthDefinition.methods.check, HealthCheckRequest.create(), { timeout });
 			failures = 0;
 		} catch {
 			failures++;

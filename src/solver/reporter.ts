@@ -32,6 +32,10 @@ export class VertexReporter {
 		this.#vertex = vertex;
 	}
 
+	get digest(): string {
+		return this.#vertex.digest;
+	}
+
 	/** Adds a watcher and tells it where the vertex stands. */
 	watch(sink: StatusSink): void {
 		this.#sinks.add(sink);

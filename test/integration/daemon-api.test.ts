@@ -10,7 +10,7 @@ import anyTest, { type TestFn } from 'ava';
 import { BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRequest, ControlDefinition, SolveRequest, StatusResponse } from '../../src/control/gen/control.js';
 import { LLBBridgeDefinition, NewContainerRequest, ReadFileRequest, ReturnRequest, SolveRequest as GatewaySolveRequest } from '../../src/gateway/gen/gateway.js';
 import { Code, HealthCheckRequest, HealthCheckResponse_ServingStatus as ServingStatus, HealthDefinition, RpcClient, RpcError, RpcServer, type Handlers } from '../../src/grpc/index.js';
-import { fileActions, image, local, marshal, Op, pb, scratch, type Definition, type FileActions, type State } from '../../src/llb/index.js';
+import { digestOf, fileActions, image, local, marshal, Op, pb, scratch, type Definition, type FileActions, type State } from '../../src/llb/index.js';
 import { FileSyncDefinition } from '../../src/session/gen/filesync.js';
 import { Stat } from '../../src/session/gen/stat.js';
 import { Packet, Packet_PacketType as PacketType } from '../../src/session/gen/wire.js';
@@ -104,6 +104,7 @@ for (const [what, list, error] of [
 	['a link to a file it does not send', [file('x', { linkname: '/etc/passwd' })], /invalid link x to \/etc\/passwd/],
 	['a name twice', [file('x'), file('x')], /duplicate path x/],
 	['an error', [Packet.create({ type: PacketType.PACKET_ERR, data: Buffer.from('lost my disk') })], /error from sender: lost my disk/],
+	['a file of an absurd size', [file('big', { size: 2 ** 53 - 1 })], /big has changed while it was sent: 3 of 9007199254740991 bytes/],
 	['a file that is not its size', [file('big', { size: 50_000_000 })], /big has changed while it was sent: 3 of 50000000 bytes/],
 ] as const) {
 	test.serial(`a client that sends ${what} is told so`, async (t) => {
@@ -149,6 +150,12 @@ test.serial('requests that make no sense end with a status that says why', async
 	await fails({ Definition: { ...good, def: good.def.slice(1) } }, /failed to load LLB: invalid missing input digest sha256:/);
 	await fails({ Definition: { ...good, def: [Buffer.from([0xff, 0xff]), ...good.def.slice(1)] } }, /failed to parse llb proto op|invalid missing input/);
 	await fails({ Definition: { ...good, def: [Op.encode(Op.create({ inputs: [{ digest: `sha256:${'0'.repeat(64)}`, index: 0 }] })).finish()] } }, /failed to load LLB/);
+	// A field of a BuildKit to come.
+	await fails({ Definition: { ...good, def: [Buffer.from([0xca, 0x06, 0x01, 0x00]), Op.encode(Op.create({ inputs: [{ digest: digestOf(Buffer.from([0xca, 0x06, 0x01, 0x00])), index: 0 }] })).finish()] } }, /failed to load LLB: .*has no operation/);
+	const wanting = new Map([...good.metadata].map(([digest, metadata]) => [digest, { ...metadata, caps: new Map([['exec.from.the.future', true]]) }]));
+	await fails({ Definition: { ...good, metadata: wanting } }, /failed to load LLB: unknown API capability exec\.from\.the\.future/);
+	const large = await t.throwsAsync(solve(client, { Definition: { ...good, def: [Buffer.alloc(20_000_000)] } }), { instanceOf: RpcError, message: /received message larger than max/ });
+	t.is(large?.code, Code.RESOURCE_EXHAUSTED);
 	const status = client.call(control, methods.status, {});
 	await status.send({ Ref: 'never' });
 	status.end();

@@ -5,15 +5,15 @@ import { mkdtemp, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import anyTest, { type TestFn } from 'ava';
 import { ControlDefinition, SolveRequest } from '../../src/control/gen/control.js';
-import { RpcServer, type Handlers } from '../../src/grpc/index.js';
+import { RpcServer, type Handlers, type RpcClient } from '../../src/grpc/index.js';
 import { image, marshal } from '../../src/llb/index.js';
 import { AuthDefinition } from '../../src/session/gen/auth.js';
-import { Tunnel } from '../../src/session/index.js';
 import { nothingLeft, ownStore, setUpBuilds, type BuildContext } from './helpers/build-fixture.js';
 import { startDaemon, succeed, type TestDaemon } from './helpers/daemon.js';
 import { answer, startFaultProxy, type FaultProxy } from './helpers/fault-proxy.js';
 import { makeContext, type ProgramResult } from './helpers/obd.js';
 import { startRegistry } from './helpers/registry.js';
+import { lendServices } from './helpers/session.js';
 import { startTokenServer, type TokenRequest, type TokenServer } from './helpers/token-server.js';
 
 interface Context extends BuildContext {
@@ -140,13 +140,10 @@ test.serial('a registry that wants names and passwords gets those of the client'
 	await succeed(build(daemon, right, [context]));
 });
 
-/** A session that answers what it is asked about registries. Resolves to its id. */
-async function lendLogin(client: ReturnType<TestDaemon['connect']>, handlers: Handlers<typeof AuthDefinition>): Promise<string> {
-	const id = randomUUID();
+/** A session that answers what it is asked about registries. Returns its id. */
+function lendLogin(client: RpcClient, handlers: Handlers<typeof AuthDefinition>): string {
 	const offered = Object.keys(handlers).map((name) => `/moby.filesync.v1.Auth/${name[0]?.toUpperCase()}${name.slice(1)}`);
-	const call = client.call(ControlDefinition.fullName, ControlDefinition.methods.session, { metadata: { 'x-docker-expose-session-uuid': id, 'x-docker-expose-session-grpc-method': offered } });
-	void new RpcServer().add(AuthDefinition, handlers).serve(new Tunnel(call, (message) => call.send(message), () => { call.end(); }));
-	return id;
+	return lendServices(client, new RpcServer().add(AuthDefinition, handlers), offered);
 }
 
 test.serial('a client that only fetches tokens is asked for them, and one that claims to be another gets none of his', async (t) => {
@@ -169,7 +166,7 @@ test.serial('a client that only fetches tokens is asked for them, and one that c
 			return { Token: await fetchAs(Scopes.join(' ')), ExpiresIn: 300, IssuedAt: 0 };
 		},
 	};
-	await t.notThrowsAsync(pull(await lendLogin(client, honest)));
+	await t.notThrowsAsync(pull(lendLogin(client, honest)));
 	t.is(fetched, 1);
 
 	const { publicKey, privateKey } = generateKeyPairSync('ed25519');
@@ -179,7 +176,7 @@ test.serial('a client that only fetches tokens is asked for them, and one that c
 		getTokenAuthority: () => Promise.resolve({ PublicKey }),
 		verifyTokenAuthority: ({ Payload }) => Promise.resolve({ Signed: Buffer.concat([sign(null, Payload, privateKey), Payload]) }),
 	};
-	for (let build = 0; build < 2; build++) await t.notThrowsAsync(pull(await lendLogin(client, proving)));
+	for (let build = 0; build < 2; build++) await t.notThrowsAsync(pull(lendLogin(client, proving)));
 	t.is(fetched, 2, 'one that proves who it is gets the token of its earlier build');
 	let asked = 0;
 	const lying: Handlers<typeof AuthDefinition> = {
@@ -187,16 +184,16 @@ test.serial('a client that only fetches tokens is asked for them, and one that c
 		verifyTokenAuthority: ({ Payload }) => Promise.resolve({ Signed: Buffer.concat([randomBytes(64), Payload]) }),
 		fetchToken: () => Promise.resolve({ Token: `made-up-${asked++}`, ExpiresIn: 300, IssuedAt: 0 }),
 	};
-	await t.throwsAsync(pull(await lendLogin(client, lying)), { message: /pull access denied/ });
+	await t.throwsAsync(pull(lendLogin(client, lying)), { message: /pull access denied/ });
 	t.true(asked > 0);
 	for (const [odd, message] of [
 		[{ ...lying, fetchToken: () => Promise.resolve({ Token: 'not\r\na header', ExpiresIn: 300, IssuedAt: 0 }) }, /failed to authorize: the client fetched no usable token/],
 		[{ ...lying, getTokenAuthority: () => Promise.resolve({ PublicKey: Buffer.from('short') }) }, /failed to authorize: invalid pubkey length 5/],
 		[{ ...lying, fetchToken: () => Promise.reject(new Error('the keychain is locked')) }, /failed to authorize: the keychain is locked/],
 	] as const) {
-		await t.throwsAsync(pull(await lendLogin(client, odd)), { message });
+		await t.throwsAsync(pull(lendLogin(client, odd)), { message });
 	}
-	await t.notThrowsAsync(pull(await lendLogin(client, proving)));
+	await t.notThrowsAsync(pull(lendLogin(client, proving)));
 	t.is(fetched, 2);
 });
 

@@ -83,7 +83,6 @@ test.serial('a source policy denies, and puts other sources in place', async (t)
 	await t.throwsAsync(solve(client, { Definition: wanted }), { message: /none:1/ });
 	await t.notThrowsAsync(solve(client, { Definition: wanted, ...policy(PolicyAction.CONVERT, `docker-image://${registry.host}/none:*`, `docker-image://${base}:latest`) }));
 	await t.throwsAsync(solve(client, { Definition: run(base, 'true'), ...policy(PolicyAction.DENY, `docker-image://${registry.host}/*`) }), { message: /source "docker-image:\/\/.*\/base:latest" denied by policy/ });
-	await t.throwsAsync(solve(client, { Definition: wanted, SourcePolicySession: 'some' }), { message: /source policies of a session are not supported by obd/ });
 	client.close();
 	await stopped(t, daemon);
 });

@@ -1,8 +1,8 @@
 // The files room as TypeScript uses it: values across the boundary, errors, cancelling, streaming. What the
 // functions do to files in detail is tested natively (native/test/files_*_test.cc).
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -206,6 +206,27 @@ test('a root is looked at without leaving it', async (t) => {
 	t.deepEqual((await readDirInRoot(s.at('root'), '/etc', 'pass*')).map((entry) => entry.path), ['passwd']);
 	t.is(await resolveInRoot(s.at('root'), '/abs/../abs/group'), s.at('root/etc/group'));
 	await t.throwsAsync(() => resolveInRoot(s.at('root'), '/abs/none'), { message: 'lstat /abs/none: no such file or directory', code: 'ENOENT' });
+});
+
+test('a root is not left while somebody swaps its directories for links', async (t) => {
+	const s = scratch(t);
+	s.file('root/a/secret', 'inside');
+	s.dir('outside');
+	s.file('outside/secret', 'outside');
+	// As a container does that has the root mounted while files are read from it, or a mount point is made in it.
+	symlinkSync(s.at('outside'), s.at('root/b'));
+	const renameat2 = process.arch === 'x64' ? '316' : '276';
+	const swapping = spawn('perl', ['-e', 'chdir $ARGV[0]; my ($a, $b) = ("a", "b"); syscall($ARGV[1], -100, $a, -100, $b, 2) while 1', s.at('root'), renameat2], { stdio: 'ignore' });
+	t.teardown(() => { swapping.kill('SIGKILL'); });
+	let read = 0;
+	for (let i = 0; i < 2000 || read === 0; i++) {
+		const text = await readFileInRoot(s.at('root'), '/a/secret').then(String, () => undefined);
+		if (text !== undefined) read++;
+		if (text !== undefined && text !== 'inside') t.fail(`read ${text}`);
+		const made = await ensureMountpoint(s.at('root'), '/a/deep/file', 'file').catch(() => []);
+		await removeCreated(s.at('root'), made).catch(() => undefined);
+	}
+	t.deepEqual(readdirSync(s.at('outside')), ['secret']);
 });
 
 test('mount points come and go, trees are removed', async (t) => {

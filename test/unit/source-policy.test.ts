@@ -23,6 +23,9 @@ test('the last rule that matches allows or denies', (t) => {
 	t.is(policies([all, some]).apply(source('docker-image://alpine')).identifier, alpine);
 	t.throws(() => policies([some, all]).apply(source(alpine)), { message: `error evaluating the source policy: source "${alpine}" denied by policy: source denied by policy` });
 	t.throws(() => policies([all, some]).apply(source('https://example.com/')), { message: /denied by policy/ });
+	const directory = { action: DENY, selector: { identifier: 'git://host/repo.git#main:dir', matchType: MatchType.EXACT } };
+	for (const way of ['dir', '../dir', './x/../dir/']) t.throws(() => policies([directory]).apply(source(`git://host/repo.git#main:${way}`)), { message: /denied by policy/ }, way);
+	t.is(policies([directory]).apply(source('git://host/repo.git#main:other')).identifier, 'git://host/repo.git#main:other');
 });
 
 test('a source is converted by name, by what a wildcard or a group stands for, and by attributes', (t) => {

@@ -2,7 +2,7 @@
 import { MountType, NetMode, loadDefinition, type Definition, type Vertex } from '../../llb/index.js';
 import { formatPlatform, parseReference, type Platform } from '../../image/index.js';
 import { platformOf, type Worker } from '../../ops/index.js';
-import type { SourcePolicies } from '../source-policy.js';
+import type { SourceChoice } from '../source-choice.js';
 import type { Material, SourceContext } from '../../sources/index.js';
 
 export type ImageMaterial = Extract<Material, { kind: 'image' }>;
@@ -31,7 +31,7 @@ export interface Capture {
 /** What it takes to say what a source is. */
 export interface SourceAccess {
 	readonly worker: Worker;
-	readonly policies: SourcePolicies;
+	readonly sources: SourceChoice;
 	readonly context: SourceContext;
 }
 
@@ -74,9 +74,10 @@ export async function capture(definitions: readonly Definition[], asked: readonl
 	};
 }
 
-async function materialOf(vertex: Vertex, { worker, policies, context }: SourceAccess): Promise<Material> {
+async function materialOf(vertex: Vertex, { worker, sources, context }: SourceAccess): Promise<Material> {
 	if (vertex.kind.$case !== 'source') throw new TypeError('not a source');
-	const source = worker.sources.source(policies.apply(vertex.kind.source), platformOf(vertex, worker));
+	const platform = platformOf(vertex, worker);
+	const source = worker.sources.source(await sources.choose(vertex.kind.source, platform), platform);
 	return (await source.identity(context)).material;
 }
 

@@ -5,7 +5,7 @@ import type { Worker } from '../../ops/index.js';
 import type { SourceContext } from '../../sources/index.js';
 import { capture, forPlatform, type ImageMaterial } from './capture.js';
 import type { ProvenanceOptions } from './options.js';
-import type { SourcePolicies } from '../source-policy.js';
+import type { SourceChoice } from '../source-choice.js';
 import type { FrontendRequest } from './requests.js';
 import { invocationId, predicate, predicateTypes, type BuilderFacts, type PredicateInput, type StepLayers } from './predicate.js';
 
@@ -31,7 +31,7 @@ export interface ProvenanceInput {
 	readonly builder: BuilderFacts;
 	readonly started: Date;
 	readonly worker: Worker;
-	readonly policies: SourcePolicies;
+	readonly sources: SourceChoice;
 	readonly context: SourceContext;
 }
 

@@ -5,6 +5,8 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface Dockerd {
+	/** For DOCKER_HOST. */
+	readonly address: string;
 	/** Runs the docker client of the same package, with BuildKit. */
 	docker(args: readonly string[]): Promise<{ readonly code: number | null; readonly output: string }>;
 	stop(): Promise<void>;
@@ -24,6 +26,7 @@ export async function startDockerd(directory: string): Promise<Dockerd> {
 	const docker: Dockerd['docker'] = (args) => run(socket, args);
 	await answers(daemon, docker, log);
 	return {
+		address: `unix://${socket}`,
 		docker,
 		stop: async () => {
 			const ended = new Promise((resolve) => daemon.once('exit', resolve));

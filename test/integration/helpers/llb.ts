@@ -3,6 +3,7 @@ import { mkdtemp } from 'node:fs/promises';
 import path from 'node:path';
 import { Builder } from '../../../src/builder/index.js';
 import { solverGraph } from '../../../src/builder/graph.js';
+import { SourceChoice } from '../../../src/builder/source-choice.js';
 import { SourcePolicies } from '../../../src/builder/source-policy.js';
 import { LocalSession } from '../../../src/builder/session.js';
 import { marshal, type Definition, type State } from '../../../src/llb/index.js';
@@ -37,7 +38,7 @@ export async function solveDefinition(store: TestStore, definition: Definition, 
 		const job = builder.solver.job(session, follow);
 		const { signal } = new AbortController();
 		try {
-			const graph = solverGraph(definition, builder.worker, allow, new SourcePolicies([]));
+			const graph = await solverGraph(definition, builder.worker, allow, new SourceChoice(new SourcePolicies([]), undefined));
 			const directory = await mkdtemp(path.join(store.directory, 'solved-'));
 			if (graph.result) {
 				const snapshot = await toSnapshot(builder.worker, await job.solve(graph.result), signal);

@@ -294,17 +294,32 @@ Napi::Value take_trace(const Napi::CallbackInfo& info) {
   }
 }
 
-// prefetchDevice(device, runs)
-Napi::Value prefetch_device(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const auto array = info[1].As<Napi::Array>();
+std::vector<TracedRun> runs_of(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
   std::vector<TracedRun> runs;
   for (uint32_t i = 0; i < array.Length(); ++i) {
     const auto run = array.Get(i).As<Napi::Object>();
     runs.push_back({text(run.Get("digest")), number(run.Get("first")), number(run.Get("count"))});
   }
+  return runs;
+}
+
+// prefetchDevice(device, runs)
+Napi::Value prefetch_device(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
   try {
-    host(env).prefetch(number(info[0]), runs);
+    host(env).prefetch(number(info[0]), runs_of(info[1]));
+    return env.Undefined();
+  } catch (const std::runtime_error& e) {
+    throw Napi::Error::New(env, e.what());
+  }
+}
+
+// prefetchLayers(layers, runs)
+Napi::Value prefetch_layers(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  try {
+    host(env).prefetch_layers(numbers(info[0]), runs_of(info[1]));
     return env.Undefined();
   } catch (const std::runtime_error& e) {
     throw Napi::Error::New(env, e.what());
@@ -317,10 +332,15 @@ Napi::Value fetched_bytes(const Napi::CallbackInfo& info) {
   return object;
 }
 
-// completeFetch(id, buffer)
-Napi::Value complete_fetch(const Napi::CallbackInfo& info) {
+// receiveFetch(id, bytes)
+Napi::Value receive_fetch(const Napi::CallbackInfo& info) {
   const auto data = info[1].As<Napi::Uint8Array>();
-  host(info.Env()).fetches().complete(number(info[0]), std::string(reinterpret_cast<const char*>(data.Data()), data.ByteLength()));
+  host(info.Env()).fetches().receive(number(info[0]), reinterpret_cast<const char*>(data.Data()), data.ByteLength());
+  return info.Env().Undefined();
+}
+
+Napi::Value complete_fetch(const Napi::CallbackInfo& info) {
+  host(info.Env()).fetches().complete(number(info[0]));
   return info.Env().Undefined();
 }
 
@@ -457,7 +477,9 @@ void export_device(Napi::Env env, Napi::Object exports) {
   set("deviceCounters", device_counters);
   set("takeTrace", take_trace);
   set("prefetchDevice", prefetch_device);
+  set("prefetchLayers", prefetch_layers);
   set("fetchedBytes", fetched_bytes);
+  set("receiveFetch", receive_fetch);
   set("completeFetch", complete_fetch);
   set("failFetch", fail_fetch);
   set("noteReads", note_reads);

@@ -1,6 +1,7 @@
 #include "blob/fetch_manager.h"
 
 #include <algorithm>
+#include <cstring>
 #include <future>
 #include <iterator>
 
@@ -10,11 +11,18 @@ namespace {
 constexpr size_t kMaxInFlight = 16;  // requests
 // So many of them can always be had for what a reader waits for.
 constexpr size_t kKeptForDemand = 4;
+// So many of them are for what nobody waits for: enough to fill a link, few enough that the first to be sent is the
+// first to come.
+constexpr size_t kMaxForeseenInFlight = 6;
 constexpr uint64_t kMaxRequest = 4 << 20;      // bytes
 constexpr uint64_t kMaxForeseen = 1 << 20;     // bytes of a request nobody waits for
-constexpr uint64_t kAheadInRequest = 512 << 10;  // bytes foreseen that go with what a reader waits for
+constexpr uint64_t kAheadInRequest = 1 << 20;  // bytes foreseen that go with what a reader waits for
+// Extents that are fetched where a blob is read for the first time: a registry 20 ms away sends 256 KiB in the time it
+// takes to ask for them. Aligned, so that what lies before is got as well.
+constexpr uint64_t kFirstTouch = 4;
 // Extents: 2 MiB, what a link of 1 Gbit/s has under way in 16 ms. All of it is for nothing where a file ends.
 constexpr uint64_t kMaxReadAhead = 32;
+constexpr const char* kEnding = "the device server is ending";
 constexpr unsigned kCompletionThreads = 4;
 constexpr auto kForeignPause = std::chrono::milliseconds(5);
 // A process that holds an extent for longer has stopped, or has a slower registry than ours.
@@ -36,7 +44,7 @@ FetchManager::~FetchManager() {
     ending_ = true;
     // What nobody was asked for fails as if it had been sent.
     const auto give_up = [&](std::shared_ptr<RemoteBlob> blob, uint64_t extent, Waiters waiters) {
-      auto fetch = std::make_unique<InFlight>();
+      auto fetch = std::make_shared<FetchInFlight>();
       const ExtentLayout& layout = blob->layout();
       fetch->request = {next_id_++, blob->name(), blob->source(), blob->size(), layout.start(extent), layout.length(extent), false};
       fetch->first_extent = extent;
@@ -58,7 +66,7 @@ FetchManager::~FetchManager() {
   }
   foreign_changed_.notify_all();
   if (foreign_watch_.joinable()) foreign_watch_.join();
-  for (const uint64_t id : ids) fail(id, "the device server is ending");
+  for (const uint64_t id : ids) fail(id, kEnding);
   workers_.stop();
 }
 
@@ -67,9 +75,7 @@ Waiters* FetchManager::find_extent(RemoteBlob* blob, uint64_t extent) {
   if (Waiters* waiters = foreseen_.find(blob, extent)) return waiters;
   if (const auto found = foreign_.find({blob, extent}); found != foreign_.end()) return &found->second.waiters;
   for (auto& [id, fetch] : in_flight_) {
-    if (fetch->blob.get() != blob || extent < fetch->first_extent) continue;
-    const uint64_t index = extent - fetch->first_extent;
-    if (index < fetch->waiters.size()) return &fetch->waiters[index];
+    if (Waiters* waiters = fetch->find(blob, extent)) return waiters;
   }
   return nullptr;
 }
@@ -112,21 +118,34 @@ void FetchManager::read_ahead(const Misses& misses) {
 }
 
 // A read of [first, next) right behind bytes that are here, or on their way, looks like a reader on its way through the
-// blob: as much again as lies behind it, up to a limit, is got as well. The next part is asked for when half of that is
-// used up, so that the network is never idle. Where a trace has foreseen the read, the trace says what comes next.
+// blob: as much again as lies behind it, up to a limit, is got as well. The next part is asked for when a quarter of that
+// is used up, so that the network is never idle. With less behind it, the surroundings of the read are got. Where a trace
+// has foreseen the read, the trace says what comes next.
 void FetchManager::read_ahead(RemoteBlob& blob, uint64_t first, uint64_t next) {
   if (blob.is_foreseen(first)) return;
   const auto is_coming = [&](uint64_t extent) { return blob.is_known(extent) || find_extent(&blob, extent) != nullptr; };
   uint64_t behind = 0;
   while (behind < std::min(kMaxReadAhead, first) && is_coming(first - behind - 1)) ++behind;
-  const uint64_t end = std::min(next + behind, blob.layout().count());
+  const uint64_t group = first - first % kFirstTouch;
+  if (behind == 0) foresee(blob, group, first);
+  const uint64_t around = group + kFirstTouch - std::min(next, group + kFirstTouch);
+  const uint64_t wanted = behind + (next - first) < kFirstTouch ? around : std::max(behind, around);
+  const uint64_t end = std::min(next + wanted, blob.layout().count());
   uint64_t ahead = next;
   while (ahead < end && is_coming(ahead)) ++ahead;
-  if (ahead == end || 2 * (ahead - next) > behind) return;
-  for (uint64_t extent = ahead; extent < end; ++extent) {
+  if (ahead < end && 4 * (ahead - next) <= 3 * wanted) {
+    foresee(blob, ahead, end);
+    blob.call_at(next + wanted / 4, passed_);
+  }
+  // Who comes to the end of what was got around his first read is on his way as well.
+  if (wanted == around && around > 0) blob.call_at(group + kFirstTouch - 1, passed_);
+}
+
+// Extents to be got, as far as they are not there or on their way.
+void FetchManager::foresee(RemoteBlob& blob, uint64_t first, uint64_t end) {
+  for (uint64_t extent = first; extent < end; ++extent) {
     if (!find_extent(&blob, extent) && !blob.has(extent)) foreseen_.add(blob, extent, {});
   }
-  blob.call_at((next + end) / 2, passed_);
 }
 
 // A reader has come to where the next part has to be asked for.
@@ -158,10 +177,9 @@ void FetchManager::prefetch(RemoteBlob& blob, uint64_t first, uint64_t count) {
   {
     const std::lock_guard lock(mutex_);
     if (ending_) return;
-    for (uint64_t extent = first; extent < first + count && extent < blob.layout().count(); ++extent) {
-      blob.foresee(extent);
-      if (!find_extent(&blob, extent) && !blob.has(extent)) foreseen_.add(blob, extent, {});
-    }
+    const uint64_t end = std::min(first + count, blob.layout().count());
+    for (uint64_t extent = first; extent < end; ++extent) blob.foresee(extent);
+    foresee(blob, first, end);
     take_sendable(actions);
   }
   act(actions, false);
@@ -169,7 +187,7 @@ void FetchManager::prefetch(RemoteBlob& blob, uint64_t first, uint64_t count) {
 
 std::string FetchManager::fetch_bytes(RemoteBlob& blob, uint64_t offset, uint64_t length, bool again) {
   std::promise<std::string> arrived;
-  auto fetch = std::make_unique<InFlight>();
+  auto fetch = std::make_shared<FetchInFlight>();
   fetch->blob = blob.shared_from_this();
   fetch->request = {0, blob.name(), blob.source(), blob.size(), offset, length, again};
   fetch->bytes = [&arrived](std::string data, std::exception_ptr error) {
@@ -182,14 +200,14 @@ std::string FetchManager::fetch_bytes(RemoteBlob& blob, uint64_t offset, uint64_
   Actions actions;
   {
     const std::lock_guard lock(mutex_);
-    if (ending_) throw FetchError(blob.name(), offset, length, "the device server is ending");
+    if (ending_) throw FetchError(blob.name(), offset, length, kEnding);
     send_request(std::move(fetch), actions);
   }
   act(actions, false);
   return arrived.get_future().get();
 }
 
-void FetchManager::send_request(std::unique_ptr<InFlight> fetch, Actions& actions) {
+void FetchManager::send_request(std::shared_ptr<FetchInFlight> fetch, Actions& actions) {
   const uint64_t id = next_id_++;
   fetch->request.id = id;
   actions.send.push_back(fetch->request);
@@ -199,15 +217,21 @@ void FetchManager::send_request(std::unique_ptr<InFlight> fetch, Actions& action
 // Forms requests while there is room for more.
 void FetchManager::take_sendable(Actions& actions) {
   while (in_flight_.size() < kMaxInFlight && !demanded_.empty()) take_request(demanded_, kMaxRequest, actions);
-  while (in_flight_.size() < kMaxInFlight - kKeptForDemand && !foreseen_.empty()) take_request(foreseen_, kMaxForeseen, actions);
+  const auto foreseen = [this] {
+    return static_cast<size_t>(std::count_if(in_flight_.begin(), in_flight_.end(), [](const auto& fetch) { return fetch.second->foreseen; }));
+  };
+  while (in_flight_.size() < kMaxInFlight - kKeptForDemand && foreseen() < kMaxForeseenInFlight && !foreseen_.empty()) {
+    take_request(foreseen_, kMaxForeseen, actions);
+  }
 }
 
 // One request of neighbouring extents, as far as this process has to get them itself.
 bool FetchManager::take_request(WantedExtents& from, uint64_t limit, Actions& actions) {
   const auto [blob, first] = from.next();
   const ExtentLayout& layout = blob->layout();
-  auto fetch = std::make_unique<InFlight>();
+  auto fetch = std::make_shared<FetchInFlight>();
   fetch->blob = blob;
+  fetch->foreseen = &from == &foreseen_;
   uint64_t length = 0, ahead = 0;
   for (uint64_t extent = first; extent < layout.count(); ++extent) {
     const uint64_t bytes = layout.length(extent);
@@ -263,7 +287,7 @@ void FetchManager::watch_foreign() {
         ++at;
         continue;
       }
-      auto fetch = std::make_unique<InFlight>();
+      auto fetch = std::make_shared<FetchInFlight>();
       fetch->blob = std::move(at->second.blob);
       Waiters waiters = std::move(at->second.waiters);
       at = foreign_.erase(at);
@@ -285,96 +309,146 @@ void FetchManager::watch_foreign() {
   }
 }
 
-void FetchManager::complete(uint64_t id, std::string data) {
-  auto shared = std::make_shared<std::string>(std::move(data));
-  workers_.run([this, id, shared] { settle(id, std::move(*shared), ""); });
-}
-
-void FetchManager::fail(uint64_t id, const std::string& reason) {
-  workers_.run([this, id, reason] { settle(id, "", reason.empty() ? "unknown error" : reason); });
-}
-
-// The request stays findable until its extents are stored, so that nobody fetches them a second time.
-void FetchManager::settle(uint64_t id, std::string data, std::string failure) {
-  InFlight* fetch = nullptr;
+void FetchManager::receive(uint64_t id, const char* data, size_t count) {
+  std::shared_ptr<FetchInFlight> fetch;
+  size_t used = 0;
+  uint64_t at = 0;
   {
     const std::lock_guard lock(mutex_);
     const auto found = in_flight_.find(id);
-    if (found == in_flight_.end() || found->second->settling) return;
-    fetch = found->second.get();
-    fetch->settling = true;
-    note(fetch->request.digest, {fetch->request.offset, fetch->request.offset + data.size()});
+    if (found == in_flight_.end() || found->second->ended) return;
+    fetch = found->second;
+    at = fetch->received();
+    used = static_cast<size_t>(std::min<uint64_t>(count, fetch->request.length - at));
+    if (fetch->data.empty()) fetch->data.resize(fetch->request.length);
   }
-  const FetchRequest& request = fetch->request;
-  if (failure.empty() && data.size() != request.length) {
-    failure = "got " + std::to_string(data.size()) + " bytes instead of " + std::to_string(request.length);
+  std::memcpy(fetch->data.data() + at, data, used);
+  {
+    const std::lock_guard lock(mutex_);
+    fetch->came += count;
+    if (fetch->settling || !fetch->next_is_whole()) return;
   }
-  if (failure.empty() && !fetch->bytes) {
-    const std::string damage = damage_in(*fetch, data);
-    if (!damage.empty() && ask_again(id)) return;
-    failure = damage.empty() ? store(*fetch, data) : "the registry sends damaged content: " + damage;
-  }
-  std::exception_ptr error;
-  if (!failure.empty()) {
-    error = std::make_exception_ptr(FetchError(request.digest, request.offset, request.length, failure));
-  }
-  Actions actions;
-  std::unique_ptr<InFlight> finished;
+  workers_.run([this, id] { settle(id); });
+}
+
+void FetchManager::complete(uint64_t id) { end(id, ""); }
+
+void FetchManager::fail(uint64_t id, const std::string& reason) { end(id, reason.empty() ? "unknown error" : reason); }
+
+void FetchManager::end(uint64_t id, const std::string& failure) {
   {
     const std::lock_guard lock(mutex_);
     const auto found = in_flight_.find(id);
-    finished = std::move(found->second);
-    in_flight_.erase(found);
-    for (size_t i = 0; i < finished->waiters.size(); ++i) {
-      finished->blob->cache().unlock(finished->first_extent + i);
-      release(finished->waiters[i], error, actions);
+    if (found == in_flight_.end() || found->second->ended) return;
+    FetchInFlight& fetch = *found->second;
+    fetch.ended = true;
+    fetch.failure = failure;
+    if (failure.empty() && fetch.came != fetch.request.length) {
+      fetch.failure = "got " + std::to_string(fetch.came) + " bytes instead of " + std::to_string(fetch.request.length);
     }
-    if (!ending_) take_sendable(actions);
   }
-  if (finished->bytes) finished->bytes(std::move(data), error);
-  act(actions, true);
+  workers_.run([this, id] { settle(id); });
 }
 
-// What is wrong with the first bad extent, or nothing.
-std::string FetchManager::damage_in(const InFlight& fetch, const std::string& data) {
-  const ExtentLayout& layout = fetch.blob->layout();
-  for (size_t i = 0; i < fetch.waiters.size(); ++i) {
-    const uint64_t extent = fetch.first_extent + i;
-    const std::string damage = fetch.blob->check(extent, data.data() + (layout.start(extent) - fetch.request.offset));
-    if (!damage.empty()) return damage;
+// Stores the extents that have come whole, in order, and ends the request after the last. One thread at a time; the
+// request stays findable until its extents are stored, so that nobody fetches them a second time.
+void FetchManager::settle(uint64_t id) {
+  std::unique_lock lock(mutex_);
+  const auto found = in_flight_.find(id);
+  if (found == in_flight_.end() || found->second->settling) return;
+  const std::shared_ptr<FetchInFlight> fetch = found->second;
+  fetch->settling = true;
+  while (fetch->next_is_whole()) {
+    lock.unlock();
+    bool damaged = false;
+    const std::string problem = store(*fetch, fetch->settled, damaged);
+    Actions actions;
+    lock.lock();
+    settle_extent(*fetch, problem, damaged, actions);
+    lock.unlock();
+    act(actions, true);
+    lock.lock();
   }
-  return "";
-}
-
-// Sends a request a second time; false when that was done already.
-bool FetchManager::ask_again(uint64_t id) {
+  fetch->settling = false;
+  if (!fetch->ended) return;
   Actions actions;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = in_flight_.find(id);
-    if (found->second->request.again || ending_) return false;
-    std::unique_ptr<InFlight> fetch = std::move(found->second);
-    in_flight_.erase(found);
-    fetch->request.again = true;
-    fetch->settling = false;
-    send_request(std::move(fetch), actions);
-  }
+  in_flight_.erase(id);
+  finish(*fetch, actions);
+  lock.unlock();
   act(actions, true);
-  return true;
 }
 
-// Returns what went wrong, or nothing.
-std::string FetchManager::store(const InFlight& fetch, const std::string& data) {
+// What is wrong with an extent, or nothing after it was stored.
+std::string FetchManager::store(const FetchInFlight& fetch, size_t index, bool& damaged) {
+  const uint64_t extent = fetch.first_extent + index;
+  const char* const data = fetch.data.data() + fetch.start(index);
+  const std::string damage = fetch.blob->check(extent, data);
+  damaged = !damage.empty();
+  if (damaged) return "the registry sends damaged content: " + damage;
   try {
-    const ExtentLayout& layout = fetch.blob->layout();
-    for (size_t i = 0; i < fetch.waiters.size(); ++i) {
-      const uint64_t extent = fetch.first_extent + i;
-      fetch.blob->store(extent, data.data() + (layout.start(extent) - fetch.request.offset));
-    }
-    if (on_stored_) on_stored_(data.size());
+    fetch.blob->store(extent, data);
+    if (on_stored_) on_stored_(fetch.start(index + 1) - fetch.start(index));
     return fetch.blob->check_whole();
   } catch (const std::exception& e) {
     return std::string("block cache: ") + e.what();
+  }
+}
+
+// Its readers hear of the next extent, unless it is damaged for the first time.
+void FetchManager::settle_extent(FetchInFlight& fetch, const std::string& problem, bool damaged, Actions& actions) {
+  const size_t index = fetch.settled++;
+  const uint64_t extent = fetch.first_extent + index, offset = fetch.blob->layout().start(extent), length = fetch.blob->layout().length(extent);
+  note(fetch.request.digest, {offset, offset + length});
+  if (damaged && !fetch.request.again && !ending_) {
+    fetch.damaged.push_back(index);
+    return;
+  }
+  std::exception_ptr error;
+  if (!problem.empty()) error = std::make_exception_ptr(FetchError(fetch.request.digest, offset, length, problem));
+  fetch.blob->cache().unlock(extent);
+  release(fetch.waiters[index], error, actions);
+}
+
+// Nothing more comes: what is missing fails, what was damaged is asked for again.
+void FetchManager::finish(FetchInFlight& fetch, Actions& actions) {
+  const FetchRequest& request = fetch.request;
+  const uint64_t stored = fetch.bytes ? 0 : fetch.start(fetch.settled);
+  note(request.digest, {request.offset + stored, request.offset + fetch.received()});
+  std::exception_ptr error;
+  if (!fetch.failure.empty()) {
+    error = std::make_exception_ptr(FetchError(request.digest, request.offset + stored, request.length - stored, fetch.failure));
+  }
+  for (size_t index = fetch.settled; index < fetch.waiters.size(); ++index) {
+    fetch.blob->cache().unlock(fetch.first_extent + index);
+    release(fetch.waiters[index], error, actions);
+  }
+  if (fetch.bytes) actions.bytes.push_back([bytes = std::move(fetch.bytes), data = std::move(fetch.data), error] { bytes(data, error); });
+  if (!ending_) {
+    ask_again(fetch, actions);
+    take_sendable(actions);
+    return;
+  }
+  for (const size_t index : fetch.damaged) {
+    fetch.blob->cache().unlock(fetch.first_extent + index);
+    release(fetch.waiters[index], std::make_exception_ptr(FetchError(request.digest, request.offset, request.length, kEnding)), actions);
+  }
+}
+
+// One request for each run of damaged extents.
+void FetchManager::ask_again(FetchInFlight& fetch, Actions& actions) {
+  for (size_t at = 0; at < fetch.damaged.size();) {
+    const size_t first = fetch.damaged[at];
+    auto again = std::make_shared<FetchInFlight>();
+    again->blob = fetch.blob;
+    again->first_extent = fetch.first_extent + first;
+    for (; at < fetch.damaged.size() && fetch.damaged[at] == first + again->waiters.size(); ++at) {
+      again->waiters.push_back(std::move(fetch.waiters[fetch.damaged[at]]));
+    }
+    again->request = fetch.request;
+    again->request.offset += fetch.start(first);
+    again->request.length = fetch.start(first + again->waiters.size()) - fetch.start(first);
+    again->request.again = true;
+    send_request(std::move(again), actions);
   }
 }
 
@@ -388,6 +462,7 @@ void FetchManager::release(const Waiters& waiters, const std::exception_ptr& err
 // `here`: this is a completion thread.
 void FetchManager::act(const Actions& actions, bool here) {
   for (const FetchRequest& request : actions.send) send_(request);
+  for (const std::function<void()>& bytes : actions.bytes) bytes();
   for (const std::shared_ptr<Waiter>& waiter : actions.ready) {
     if (here) {
       waiter->done(waiter->error);

@@ -1,7 +1,8 @@
 // Gets missing extents of remote blobs: an extent is fetched once however many readers wait for it, here and
 // in other processes, neighbours go out as one request, and only so many requests are under way at a time.
 // What a reader waits for goes before what was only foreseen. Whoever does the fetching (TypeScript, by
-// HTTP) is asked through `send` and answers with complete() or fail().
+// HTTP) is asked through `send` and answers with receive(), and complete() or fail(): readers get each extent as
+// soon as it has come.
 #pragma once
 #include <chrono>
 #include <condition_variable>
@@ -17,6 +18,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "blob/fetch_in_flight.h"
 #include "blob/remote_blob.h"
 #include "blob/wanted_extents.h"
 #include "blob/worker_threads.h"
@@ -33,16 +35,6 @@ class FetchError : public std::runtime_error {
   const std::string digest;
   const uint64_t offset;  // of the failed request in the blob
   const std::string reason;
-};
-
-struct FetchRequest {
-  uint64_t id;
-  std::string digest;
-  std::string source;  // RemoteBlob::source()
-  uint64_t blob_size;
-  uint64_t offset;     // bytes
-  uint64_t length;
-  bool again;          // what came the first time was damaged: another place may have it right
 };
 
 class FetchManager {
@@ -66,9 +58,10 @@ class FetchManager {
   // Bytes of a blob that go past its extents and the cache. Waits as wait_local does. Throws FetchError.
   std::string fetch_bytes(RemoteBlob& blob, uint64_t offset, uint64_t length, bool again);
 
-  // The answers to a request. An unknown id is ignored. `data` is what was received; a wrong length fails
-  // the request.
-  void complete(uint64_t id, std::string data);
+  // The answers to a request. An unknown id is ignored. receive() takes the next bytes, one caller at a time for each
+  // id, and copies them; complete() says that they were the last, so that a wrong length fails what is missing.
+  void receive(uint64_t id, const char* data, size_t count);
+  void complete(uint64_t id);
   void fail(uint64_t id, const std::string& reason);
 
   // Bytes received since the start, by digest.
@@ -79,14 +72,6 @@ class FetchManager {
   std::map<std::string, std::vector<BlobRange>> fetched_ranges() const;
 
  private:
-  struct InFlight {
-    std::shared_ptr<RemoteBlob> blob;
-    FetchRequest request;
-    uint64_t first_extent = 0;
-    std::vector<Waiters> waiters;  // of each extent; none when `bytes` wants it all
-    std::function<void(std::string data, std::exception_ptr)> bytes;
-    bool settling = false;
-  };
   // An extent that another process fetches.
   struct Foreign {
     std::shared_ptr<RemoteBlob> blob;
@@ -97,22 +82,26 @@ class FetchManager {
   struct Actions {
     std::vector<FetchRequest> send;
     std::vector<std::shared_ptr<Waiter>> ready;
+    std::vector<std::function<void()>> bytes;  // answers of fetch_bytes
   };
 
   void read_ahead(const Misses& misses);
   void read_ahead(RemoteBlob& blob, uint64_t first, uint64_t next);
+  void foresee(RemoteBlob& blob, uint64_t first, uint64_t end);
   void passed(RemoteBlob& blob, uint64_t extent);
   Waiters* find_extent(RemoteBlob* blob, uint64_t extent);
   void take_sendable(Actions& actions);
   bool take_request(WantedExtents& from, uint64_t limit, Actions& actions);
   bool claim(RemoteBlob& blob, uint64_t extent, Waiters& waiters, Actions& actions);
-  void send_request(std::unique_ptr<InFlight> fetch, Actions& actions);
+  void send_request(std::shared_ptr<FetchInFlight> fetch, Actions& actions);
   void watch_foreign();
-  void settle(uint64_t id, std::string data, std::string failure);
+  void end(uint64_t id, const std::string& failure);
+  void settle(uint64_t id);
+  std::string store(const FetchInFlight& fetch, size_t index, bool& damaged);
+  void settle_extent(FetchInFlight& fetch, const std::string& problem, bool damaged, Actions& actions);
+  void finish(FetchInFlight& fetch, Actions& actions);
+  void ask_again(FetchInFlight& fetch, Actions& actions);
   void note(const std::string& digest, BlobRange range);
-  bool ask_again(uint64_t id);
-  static std::string damage_in(const InFlight& fetch, const std::string& data);
-  std::string store(const InFlight& fetch, const std::string& data);
   static void release(const Waiters& waiters, const std::exception_ptr& error, Actions& actions);
   void act(const Actions& actions, bool here);
 
@@ -122,7 +111,7 @@ class FetchManager {
   mutable std::mutex mutex_;
   WantedExtents demanded_, foreseen_;
   std::map<std::pair<RemoteBlob*, uint64_t>, Foreign> foreign_;
-  std::unordered_map<uint64_t, std::unique_ptr<InFlight>> in_flight_;
+  std::unordered_map<uint64_t, std::shared_ptr<FetchInFlight>> in_flight_;
   uint64_t next_id_ = 1;
   std::map<std::string, uint64_t> fetched_;
   bool notes_ranges_ = false;

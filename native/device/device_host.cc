@@ -311,10 +311,18 @@ StackDevice::Counters DeviceHost::counters(uint64_t id) const { return device(id
 std::vector<TracedRun> DeviceHost::take_trace(uint64_t id) const { return device(id)->disk->take_trace(); }
 
 void DeviceHost::prefetch(uint64_t id, const std::vector<TracedRun>& runs) {
-  helpers_.run([this, target = device(id), runs] {
+  prefetch_runs(device(id)->remotes, runs);
+}
+
+void DeviceHost::prefetch_layers(const std::vector<uint64_t>& layers, const std::vector<TracedRun>& runs) {
+  prefetch_runs(remotes_of(layers), runs);
+}
+
+void DeviceHost::prefetch_runs(Remotes remotes, const std::vector<TracedRun>& runs) {
+  helpers_.run([this, remotes = std::move(remotes), runs] {
     for (const TracedRun& run : runs) {
-      const auto found = target->remotes.find(run.digest);
-      if (found != target->remotes.end()) fetches_.prefetch(*found->second, run.first, run.count);
+      const auto found = remotes.find(run.digest);
+      if (found != remotes.end()) fetches_.prefetch(*found->second, run.first, run.count);
     }
   });
 }

@@ -98,6 +98,8 @@ class DeviceHost {
   std::vector<TracedRun> take_trace(uint64_t device) const;
   // Gets these parts of the device's remote layers before anybody reads them. Returns at once.
   void prefetch(uint64_t device, const std::vector<TracedRun>& runs);
+  // The same of layers that are open.
+  void prefetch_layers(const std::vector<uint64_t>& layers, const std::vector<TracedRun>& runs);
   // What was read of the device since its attach, as overlaybd's trace file. Empty unless the attach wanted it.
   std::string recorded_trace(uint64_t device) const;
   // Gets what a trace file, or a list of paths, names before anybody reads it, as far as it can be had. Returns at
@@ -135,6 +137,8 @@ class DeviceHost {
     std::mutex mutex;  // one seal or detach at a time
   };
 
+  using Remotes = std::map<std::string, std::shared_ptr<RemoteBlob>>;  // by digest
+  void prefetch_runs(Remotes remotes, const std::vector<TracedRun>& runs);
   uint64_t add_layer(OpenLayer layer);
   uint64_t take_number();
   std::vector<std::shared_ptr<Layer>> layers_of(const std::vector<uint64_t>& numbers) const;

@@ -54,7 +54,7 @@ class Registry {
         bytes += request.length;
         if (alter) alter(request, data);
       }
-      manager->complete(request.id, std::move(data));
+      answer_fetch(*manager, request.id, data);
     };
   }
   std::string content;
@@ -148,18 +148,51 @@ TEST_CASE("extents are whole blocks, which are checked before they are stored") 
   CHECK(process.read_all(*disk) == expected);
 }
 
+TEST_CASE("one damaged extent of many is fetched again alone, and keeps nobody else waiting") {
+  TempDir dir;
+  Registry registry(sealed_layer(dir, 8));
+  Process process(registry, dir.file("cache"));
+  const auto blob = process.blob();
+  process.open(blob);
+  const ExtentLayout& layout = blob->layout();
+  registry.requests.clear();
+  registry.alter = [&](const FetchRequest& request, std::string& data) {
+    const uint64_t bad = layout.start(10) + 100;
+    if (!request.again && request.offset <= bad && bad < request.offset + request.length) data[bad - request.offset] ^= 1;
+  };
+  Misses misses;
+  for (uint64_t extent = 4; extent < 20; ++extent) misses.push_back({blob.get(), extent});
+  process.fetches.wait_local(misses);
+  for (uint64_t extent = 4; extent < 20; ++extent) CHECK(blob->has(extent));
+  std::vector<FetchRequest> again;
+  for (const FetchRequest& request : registry.requests) {
+    if (request.again) again.push_back(request);
+  }
+  REQUIRE(again.size() == 1);
+  CHECK(again[0].offset == layout.start(10));
+  CHECK(again[0].length == layout.length(10));
+}
+
 TEST_CASE("damage that stays is an error that says so, and nothing of it is kept") {
   TempDir dir;
   Registry registry(sealed_layer(dir, 4));
   const std::string expected = disk_of(dir);
   Process process(registry, dir.file("cache"));
   const auto disk = process.open(process.blob());
-  registry.alter = [](const FetchRequest&, std::string& data) { data[data.size() / 2] ^= 1; };
-  const size_t before = registry.requests.size();
+  registry.alter = [](const FetchRequest&, std::string& data) {
+    for (size_t at = 0; at < data.size(); at += 1024) data[at] ^= 1;
+  };
   CHECK_THROWS_WITH_AS(process.read(*disk, 4096, 1 << 20), doctest::Contains("the registry sends damaged content: block"), FetchError);
-  CHECK(registry.requests.size() == before + 2);
   registry.alter = nullptr;
-  CHECK(process.read_all(*disk) == expected);
+  std::string sum;
+  for (int round = 0; sum.empty() && round < 100; ++round) {
+    try {
+      sum = process.read_all(*disk);
+    } catch (const FetchError&) {
+      // What was read ahead came damaged too, and is only now given up.
+    }
+  }
+  CHECK(sum == expected);
 }
 
 TEST_CASE("a blob that was read whole is another one than its digest says") {
@@ -187,6 +220,14 @@ TEST_CASE("two processes fetch an extent once, and one that hangs or died does n
   const auto blob = one.blob(), same = other.blob();
   const auto disk = one.open(blob), same_disk = other.open(same);
   CHECK(other_registry.requests.empty());
+  const auto asked = [&](uint64_t extent) {
+    size_t requests = 0;
+    for (const FetchRequest& request : other_registry.requests) {
+      const uint64_t at = same->layout().start(extent);
+      if (request.offset <= at && at < request.offset + request.length) requests++;
+    }
+    return requests;
+  };
   // `one` fetches extent 5, and is slow.
   REQUIRE(blob->cache().try_lock(5));
   std::thread answer([&] {
@@ -197,20 +238,20 @@ TEST_CASE("two processes fetch an extent once, and one that hangs or died does n
   other.fetches.wait_local({{same.get(), 5}});
   answer.join();
   CHECK(same->has(5));
-  CHECK(other_registry.requests.empty());
+  CHECK(asked(5) == 0);
   // It has died over this one: its lock is gone.
-  REQUIRE(blob->cache().try_lock(7));
+  REQUIRE(blob->cache().try_lock(17));
   std::thread death([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    blob->cache().unlock(7);
+    blob->cache().unlock(17);
   });
-  other.fetches.wait_local({{same.get(), 7}});
+  other.fetches.wait_local({{same.get(), 17}});
   death.join();
-  CHECK(other_registry.requests.size() == 1);
+  CHECK(asked(17) == 1);
   // It hangs.
-  REQUIRE(blob->cache().try_lock(9));
-  other.fetches.wait_local({{same.get(), 9}});
-  CHECK(other_registry.requests.size() == 2);
+  REQUIRE(blob->cache().try_lock(29));
+  other.fetches.wait_local({{same.get(), 29}});
+  CHECK(asked(29) == 1);
 }
 
 TEST_CASE("what a disk's reads touched can be fetched before it is read") {

@@ -6,11 +6,18 @@
 #include <string>
 #include <vector>
 
+#include "blob/fetch_manager.h"
 #include "blob/blob.h"
 #include "device/block_device.h"
 #include "lsmt/layer.h"
 
 namespace obd::test {
+
+// Answers a request, all at once.
+inline void answer_fetch(FetchManager& fetches, uint64_t id, const std::string& data) {
+  fetches.receive(id, data.data(), data.size());
+  fetches.complete(id);
+}
 
 // A directory of its own, removed with everything in it.
 class TempDir {

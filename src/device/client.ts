@@ -9,7 +9,7 @@ import { chooseDevice, type DeviceChoice } from './probe.js';
 import type { EventName, Message, Method, QuestionMessage, ServerConfig, ServerMethods } from './protocol.js';
 import { ServedState } from './served-state.js';
 import { ServerProcess } from './server-process.js';
-import type { Access, AccessCall, AttachOptions, CommittedLayer, CommitOptions, Device, DeviceError, DeviceServer, DeviceStats, ExplainedReads, FrozenLayer } from './types.js';
+import type { Access, AccessCall, AttachOptions, CommittedLayer, CommitOptions, Device, DeviceError, DeviceServer, DeviceStats, ExplainedReads, FrozenLayer, LowerLayer, OpenLayers, TracedRun } from './types.js';
 
 export interface DeviceServerOptions {
 	/** The store's directory; fetched blocks are cached below it, for all builds of the host. */
@@ -93,6 +93,12 @@ class Client implements DeviceServer {
 			this.#becomeOver = resolve;
 		});
 		this.#process = this.#start();
+	}
+
+	async open(lowers: readonly LowerLayer[], prefetch: readonly TracedRun[]): Promise<OpenLayers> {
+		const layers = this.#newName();
+		await this.#call('open', { layers, lowers, prefetch });
+		return { close: () => this.#callIfThere('closeLayers', { layers }) };
 	}
 
 	async attach({ lowers, writable, ...options }: AttachOptions): Promise<Device> {

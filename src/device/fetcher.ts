@@ -5,11 +5,11 @@ import type { RemoteSource } from './types.js';
 
 export interface BlobFetcher {
 	/**
-	 * Reads exactly the bytes asked for, from the first place that gives them. Retries what can be retried until
-	 * nothing has come for a time limit, or `signal` aborts. The error's message says what failed, where
-	 * (registry, status) and how long it was tried.
+	 * Reads exactly the bytes asked for, from the first place that gives them; `onBytes` gets them in order, as they
+	 * come. Retries what can be retried until nothing has come for a time limit, or `signal` aborts. The error's message
+	 * says what failed, where (registry, status) and how long it was tried.
 	 */
-	readRange(places: readonly Place[], request: FetchRequest, signal: AbortSignal): Promise<Uint8Array>;
+	readRange(places: readonly Place[], request: FetchRequest, onBytes: (bytes: Uint8Array) => void, signal: AbortSignal): Promise<void>;
 	/** Forgets what it knows of somebody. */
 	forget(login: string): void;
 }
@@ -19,8 +19,9 @@ export async function answerFetch(fetcher: () => Promise<BlobFetcher>, places: P
 	try {
 		closing.throwIfAborted();
 		const candidates = places.of(request.digest, JSON.parse(request.source) as RemoteSource);
-		const data = await (await fetcher()).readRange(candidates, request, closing);
-		deviceAddon().completeFetch(request.id, data);
+		const receive = (bytes: Uint8Array): void => { deviceAddon().receiveFetch(request.id, bytes); };
+		await (await fetcher()).readRange(candidates, request, receive, closing);
+		deviceAddon().completeFetch(request.id);
 	} catch (error) {
 		deviceAddon().failFetch(request.id, error instanceof Error ? error.message : String(error));
 	}

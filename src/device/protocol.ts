@@ -10,6 +10,9 @@ import type { CommittedLayer, CommitOptions, DeviceError, DeviceStats, Explained
  * call can be made again when the server has died over it.
  */
 export interface ServerMethods {
+	/** Opens layers before the attach that will want them, under a name to close them by. */
+	open: { params: { layers: string; lowers: readonly LowerLayer[]; prefetch: readonly TracedRun[] }; result: null };
+	closeLayers: { params: { layers: string }; result: null };
 	/** `top`: the writable layer to make. */
 	attach: { params: { device: string; lowers: readonly LowerLayer[]; top?: string; virtualSize?: number; verify?: boolean; recordTrace?: boolean }; result: { path: string; size: number } };
 	/** `next`: the writable layer to make. The result is the one that was frozen. */

@@ -17,10 +17,16 @@ export function registryFetcher({ hosts, fetchTimeout, directory }: ServerConfig
 		return provider;
 	};
 	return {
-		readRange: async (places, request, signal) => {
+		readRange: async (places, request, onBytes, signal) => {
+			let { offset, length } = request;
+			const receive = (bytes: Uint8Array): void => {
+				offset += bytes.length;
+				length -= bytes.length;
+				onBytes(bytes);
+			};
 			for (const [i, { source, login }] of places.entries()) {
 				try {
-					return await reader.readRange(source, request, signal, providerOf(login));
+					return await reader.readRange(source, { ...request, offset, length }, receive, signal, providerOf(login));
 				} catch (error) {
 					if (i === places.length - 1 || !isRegistryError(error, 'unauthorized', 'denied', 'not-found')) throw error;
 				}

@@ -22,6 +22,11 @@ interface ServedDevice {
 	frozen?: string;
 }
 
+interface OpenLayer {
+	readonly number: number;
+	close(): void;
+}
+
 type Handlers = { readonly [M in Method]: (params: ServerMethods[M]['params']) => Promise<ServerMethods[M]['result']> };
 
 /** FORMATS.md 2.4: what a writable layer's index file begins with, bytes. */
@@ -37,6 +42,8 @@ export class Server {
 	readonly #devices = new Map<string, ServedDevice>();
 	/** Devices that could not be taken over, and why. */
 	readonly #lost = new Map<string, string>();
+	/** Opened ahead of an attach. */
+	readonly #opened = new Map<string, readonly OpenLayer[]>();
 	/** Native numbers of the frozen layers. */
 	readonly #frozen = new Map<string, number>();
 	readonly #places = new Places();
@@ -73,6 +80,17 @@ export class Server {
 	}
 
 	readonly handlers: Handlers = {
+		open: async ({ layers, lowers, prefetch }) => {
+			const opened = await this.#openAll(lowers);
+			this.#opened.set(layers, opened);
+			deviceAddon().prefetchLayers(numbersOf(opened), prefetch);
+			return null;
+		},
+		closeLayers: ({ layers }) => {
+			for (const layer of this.#opened.get(layers) ?? []) layer.close();
+			this.#opened.delete(layers);
+			return Promise.resolve(null);
+		},
 		attach: async ({ device: id, lowers, top, virtualSize, verify, recordTrace = false }) => {
 			const opened = await this.#openAll(lowers);
 			try {
@@ -241,7 +259,7 @@ export class Server {
 	}
 
 	/** Opens the lowers side by side: a remote one waits for its trailer and index. */
-	async #openAll(lowers: readonly LowerLayer[]): Promise<{ number: number; close: () => void }[]> {
+	async #openAll(lowers: readonly LowerLayer[]): Promise<OpenLayer[]> {
 		const results = await Promise.allSettled(lowers.map((lower) => this.#open(lower)));
 		const opened = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
 		const failed = results.find((result) => result.status === 'rejected');
@@ -250,7 +268,7 @@ export class Server {
 		throw failed.reason;
 	}
 
-	async #open(lower: LowerLayer): Promise<{ number: number; close: () => void }> {
+	async #open(lower: LowerLayer): Promise<OpenLayer> {
 		if (lower.kind === 'frozen') return { number: this.#layer(lower.id), close: () => undefined };
 		const number = await openSealed(lower);
 		return { number, close: () => deviceAddon().closeLayer(number) };

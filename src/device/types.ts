@@ -52,6 +52,12 @@ export interface AttachOptions {
 	readonly recordTrace?: boolean;
 }
 
+/** Layers that are open ahead of an attach. */
+export interface OpenLayers {
+	/** Devices that have them keep them. Idempotent. */
+	close(): Promise<void>;
+}
+
 /** Neighbouring parts of a remote layer, as the block cache counts them. */
 export interface TracedRun {
 	readonly digest: string;
@@ -166,6 +172,8 @@ export interface Access {
 
 /** The device server process as the builder sees it. */
 export interface DeviceServer {
+	/** Reads what opening these lowers takes, so that an attach need not wait for it, and begins to fetch `prefetch`. */
+	open(lowers: readonly LowerLayer[], prefetch: readonly TracedRun[]): Promise<OpenLayers>;
 	attach(options: AttachOptions): Promise<Device>;
 	/** Calls `listener` for each failed block request of any device, until the returned function is called. */
 	onError(listener: (error: DeviceError) => void): () => void;

@@ -2,7 +2,7 @@
 // it; see native/device/device_host.h for what each call does.
 import { nativeAddon } from './index.js';
 
-/** A request for bytes of a remote blob; answered by `completeFetch` or `failFetch`. */
+/** A request for bytes of a remote blob; answered by `receiveFetch`, and `completeFetch` or `failFetch`. */
 export interface FetchRequest {
 	readonly id: number;
 	readonly digest: string;
@@ -86,12 +86,17 @@ interface DeviceAddon {
 	replayTrace(device: number, trace: Uint8Array): void;
 	/** Gets these extents before anybody reads them. */
 	prefetchDevice(device: number, runs: readonly TracedRun[]): void;
+	/** The same, of open layers. */
+	prefetchLayers(layers: readonly number[], runs: readonly TracedRun[]): void;
 	fetchedBytes(): Record<string, number>;
 	/** Keeps what `explainReads` needs, from now on. */
 	noteReads(): void;
 	/** What was fetched by the files behind it, for each digest the largest first; each sums up to what was fetched. */
 	explainReads(): Promise<Record<string, { path: string; bytes: number }[]>>;
-	completeFetch(id: number, data: Uint8Array): void;
+	/** The next bytes of the answer to a request; they are copied. */
+	receiveFetch(id: number, bytes: Uint8Array): void;
+	/** These were the last. */
+	completeFetch(id: number): void;
 	failFetch(id: number, reason: string): void;
 	/** Fails with what ublk lacks on this host. */
 	checkUblk(): Promise<void>;

@@ -9,6 +9,7 @@ import { contentKey } from './content.js';
 import { watchingDisks } from './fetch-report.js';
 import { MissingMountSource, PreparedMounts } from './mounts.js';
 import { StepError } from './step-error.js';
+import { prepareRoot } from './prepare-root.js';
 import { StepLog } from './step-log.js';
 import type { Worker } from './worker.js';
 
@@ -59,6 +60,10 @@ export class ExecOp implements Op<BuildSession> {
 		if (mounts.length === 0) return {};
 		if (!mounts.every((mount) => keyedByContent(mount))) return { selector: selectors.join('\0') };
 		return contentKey(this.worker, [...new Set(selectors)].map((selected) => ({ path: selected, followLinks: true })));
+	}
+
+	prepare(inputs: readonly Result[]): Promise<void> {
+		return prepareRoot(this.worker, inputs[this.op.mounts.find((mount) => mount.dest === '/')?.input ?? -1], this.#digest());
 	}
 
 	async run(context: OpContext<BuildSession>, inputs: readonly Result[]): Promise<readonly Result[]> {

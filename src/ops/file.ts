@@ -10,6 +10,7 @@ import type { Laid } from './changes.js';
 import { contentKey } from './content.js';
 import { watchingDisks } from './fetch-report.js';
 import { formerCopy, notedCopies, noteKey, type CopyAction } from './noted-copy.js';
+import { prepareRoot } from './prepare-root.js';
 import { resolveOwner } from './owner.js';
 import { asOpResult, laidOf, SnapshotResult } from './result.js';
 import { given as left, StepError, WrittenMount, type Leftovers, type LeftResult } from './step-error.js';
@@ -64,6 +65,10 @@ export class FileOp implements Op<BuildSession> {
 		});
 		if (action.secondaryInput < 0 || action.secondaryInput >= this.inputCount) return action;
 		return { ...action, action: { $case: 'copy', copy: { ...copy, src: baseName(copy.src) } } };
+	}
+
+	prepare(inputs: readonly Result[]): Promise<void> {
+		return prepareRoot(this.worker, inputs[this.op.actions[0]?.input ?? -1], stepOf(this.op.actions));
 	}
 
 	async run(context: OpContext<BuildSession>, inputs: readonly Result[]): Promise<readonly Result[]> {
@@ -140,7 +145,7 @@ class FileOpExecution {
 	async #copyOnto(parent: Snapshot, copies: readonly CopyAction[], keyOn: (digests: readonly string[]) => string, former?: FormerCopy): Promise<SnapshotResult | undefined> {
 		const { snapshots, formerCopies } = this.worker;
 		const notesFile = await formerCopies.temporaryPath();
-		const mount = await snapshots.writable(parent, this.context.signal, { step: this.#step(), ...(former && { former: former.layer }) });
+		const mount = await snapshots.writable(parent, this.context.signal, { step: stepOf(this.actions), ...(former && { former: former.layer }) });
 		try {
 			// Whose files belong to whom, the files below say, not those of the former run.
 			const steps = await Promise.all(copies.map((action) => this.#nativeCopy(action, former ? undefined : mount)));
@@ -180,11 +185,6 @@ class FileOpExecution {
 		return { inputs: this.inputs.map(left), mounts, part: { $case: 'file', index } };
 	}
 
-	/** What is done, for the trace of reads. */
-	#step(): string {
-		return createHash('sha256').update(pb.FileOp.encode({ actions: [...this.actions] }).finish()).digest('hex');
-	}
-
 	/** A mount standing at `ref`: the open one of the action before when nobody else needs it, else a new one. */
 	async #writable(ref: number): Promise<WritableMount> {
 		const open = this.#open.get(ref);
@@ -192,7 +192,7 @@ class FileOpExecution {
 			this.#open.delete(ref);
 			return open;
 		}
-		return this.worker.snapshots.writable(await this.#snapshot(ref), this.context.signal, { step: this.#step() });
+		return this.worker.snapshots.writable(await this.#snapshot(ref), this.context.signal, { step: stepOf(this.actions) });
 	}
 
 	async #snapshot(ref: number): Promise<Snapshot> {
@@ -283,6 +283,11 @@ class FileOpExecution {
 		}
 		return tree;
 	}
+}
+
+/** What is done, for the trace of reads. */
+function stepOf(actions: readonly pb.FileAction[]): string {
+	return createHash('sha256').update(pb.FileOp.encode({ actions: [...actions] }).finish()).digest('hex');
 }
 
 function copyAction(copy: pb.FileActionCopy): Omit<CopyFileAction, 'source'> {

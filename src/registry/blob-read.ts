@@ -115,8 +115,6 @@ export interface RangeOptions {
 	readonly onlyRanges?: boolean;
 	/** Milliseconds a request may go on with next to nothing coming before it is made anew. */
 	readonly stallTimeout?: number;
-	/** Called once the answer to a request has begun to come. */
-	readonly onFirstByte?: () => void;
 	/** Bytes that have just come. */
 	readonly onProgress?: ProgressCallback;
 }
@@ -128,18 +126,29 @@ export class RangesIgnoredError extends Error {
 
 /** Exactly `length` bytes from `offset`. Goes on where a connection broke. */
 export async function readRange(reader: BlobReader, blob: BlobName, offset: number, length: number, options: RangeOptions = {}): Promise<Buffer> {
+	const result = Buffer.allocUnsafe(length);
+	let filled = 0;
+	await streamRange(reader, blob, offset, length, (bytes) => {
+		result.set(bytes, filled);
+		filled += bytes.length;
+	}, options);
+	return result;
+}
+
+/** The same, handed to `onBytes` in order, as it comes. */
+export async function streamRange(reader: BlobReader, blob: BlobName, offset: number, length: number, onBytes: (bytes: Uint8Array) => void, options: RangeOptions = {}): Promise<void> {
 	if (offset < 0 || length < 0 || (blob.size !== undefined && offset + length > blob.size)) {
 		throw new RangeError(`bytes ${offset} to ${offset + length} are not all in ${reader.name}@${blob.digest}, which has ${blob.size}`);
 	}
-	if (length === 0) return Buffer.alloc(0);
-	const result = Buffer.allocUnsafe(length);
+	if (length === 0) return;
 	let filled = 0;
 	let backoff = new Backoff(reader.retry, reader.signal);
 	for (;;) {
 		const before = filled;
 		const patience = options.stallTimeout === undefined ? undefined : new Patience(options.stallTimeout, reader.signal);
 		try {
-			return await attempt(patience === undefined ? reader : { ...reader, signal: patience.signal }, patience);
+			await attempt(patience === undefined ? reader : { ...reader, signal: patience.signal }, patience);
+			return;
 		} catch (caught) {
 			const error = patience?.isOver === true && reader.signal?.aborted !== true ? stalledError(reader, blob, caught) : caught;
 			if (filled - before >= partWorthRetrying) backoff = new Backoff(reader.retry, reader.signal);
@@ -149,23 +158,22 @@ export async function readRange(reader: BlobReader, blob: BlobName, offset: numb
 		}
 	}
 
-	async function attempt(reader: BlobReader, patience: Patience | undefined): Promise<Buffer> {
+	async function attempt(reader: BlobReader, patience: Patience | undefined): Promise<void> {
 		const response = await openAnywhere(reader, blob, offset + filled, length - filled, options.originFirst);
 		if (options.onlyRanges === true && response.status === 200 && length !== blob.size) {
 			response.body.destroy();
 			throw new RangesIgnoredError(`${response.url.host} ignores ranges`);
 		}
 		for await (const chunk of bodyFrom(response, blob, offset + filled)) {
-			options.onFirstByte?.();
 			const used = chunk.subarray(0, length - filled);
-			result.set(used, filled);
 			filled += used.length;
+			onBytes(used);
 			options.onProgress?.(used.length);
 			patience?.add(used.length);
 			// A right answer is read to its end, so that its connection is used again; one with everything is not.
-			if (filled === length && response.status === 200) return result;
+			if (filled === length && response.status === 200) return;
 		}
-		if (filled === length) return result;
+		if (filled === length) return;
 		throw cutError(response, offset + filled, offset + length);
 	}
 }

@@ -36,6 +36,8 @@ export interface LazyOptions extends RegistryOptions {
 	readonly spoolDirectory?: string;
 }
 
+type BytesListener = (bytes: Uint8Array) => void;
+
 export const defaultFetchTimeout = 60_000;
 
 /** Second requests under way at a time: a registry that is slow for all gets no more than these. */
@@ -60,15 +62,16 @@ export class LazyReader {
 	}
 
 	/**
-	 * Exactly the bytes asked for. What may be gone the next time is tried again, from where it broke, until
-	 * nothing has come for the timeout or `signal` fires; the error then says what failed, where, how often and
-	 * for how long it was tried. `reader`: whose credentials are used; undefined: those of this reader's options.
+	 * Exactly the bytes asked for, handed to `onBytes` in order, as they come. What may be gone the next time is tried
+	 * again, from where it broke, until nothing has come for the timeout or `signal` fires; the error then says what
+	 * failed, where, how often and for how long it was tried. `reader`: whose credentials are used; undefined: those of
+	 * this reader's options.
 	 */
-	async readRange(location: BlobLocation, request: RangeRequest, signal: AbortSignal, reader?: CredentialProvider): Promise<Uint8Array> {
+	async readRange(location: BlobLocation, request: RangeRequest, onBytes: BytesListener, signal: AbortSignal, reader?: CredentialProvider): Promise<void> {
 		const started = performance.now();
 		const patience = new Patience(this.#timeout, signal);
 		try {
-			return await this.#read(this.#client.as(reader).repository(location.repository, { insecure: location.insecure }), request, patience);
+			await this.#read(this.#client.as(reader).repository(location.repository, { insecure: location.insecure }), request, onBytes, patience);
 		} catch (error) {
 			signal.throwIfAborted();
 			if (!isRegistryError(error)) throw error;
@@ -78,52 +81,60 @@ export class LazyReader {
 		}
 	}
 
-	async #read(repository: Repository, request: RangeRequest, patience: Patience): Promise<Uint8Array> {
+	async #read(repository: Repository, request: RangeRequest, onBytes: BytesListener, patience: Patience): Promise<void> {
 		const { digest, blobSize, offset, length, again } = request;
 		const spooled = this.#spools.get(repository, digest);
-		if (spooled) return spooled.read(offset, length, patience);
+		if (spooled) return onBytes(await spooled.read(offset, length, patience));
+		let came = 0;
+		const deliver = (bytes: Uint8Array): void => {
+			came += bytes.length;
+			onBytes(bytes);
+		};
 		try {
-			const parts = { signal: patience.signal, onProgress: (bytes: number) => { patience.add(bytes); }, originFirst: again, onlyRanges: true, stallTimeout: this.#timeout / 4 };
-			return await this.#hedged((attempt) => repository.readRange({ digest, size: blobSize }, offset, length, { ...parts, ...attempt }), patience.signal);
+			const parts = { onProgress: (bytes: number) => { patience.add(bytes); }, originFirst: again, onlyRanges: true, stallTimeout: this.#timeout / 4 };
+			await this.#hedged((take, signal) => repository.streamRange({ digest, size: blobSize }, offset, length, take, { ...parts, signal }), deliver, patience.signal);
 		} catch (error) {
 			if (!(error instanceof RangesIgnoredError)) throw error;
-			return this.#spools.add(repository, { mediaType: '', digest, size: blobSize }).read(offset, length, patience);
+			onBytes(await this.#spools.add(repository, { mediaType: '', digest, size: blobSize }).read(offset + came, length - came, patience));
 		}
 	}
 
 	/** Asks a second time when the first byte takes unusually long; the first answer counts. */
-	async #hedged(read: (attempt: { signal: AbortSignal; onFirstByte: () => void }) => Promise<Buffer>, signal: AbortSignal): Promise<Buffer> {
+	async #hedged(read: (onBytes: BytesListener, signal: AbortSignal) => Promise<void>, onBytes: BytesListener, signal: AbortSignal): Promise<void> {
 		const started = performance.now();
-		const racers: { stop: AbortController; result: Promise<Buffer> }[] = [];
-		let decided = false;
+		const racers: { stop: AbortController; result: Promise<void> }[] = [];
+		let winner: AbortController | undefined;
+		let over = false;
 		const start = (): void => {
 			const stop = new AbortController();
-			const onFirstByte = (): void => {
-				if (decided) return;
-				decided = true;
-				this.#usualWait += (performance.now() - started - this.#usualWait) / 8;
-				for (const racer of racers) if (racer.stop !== stop) racer.stop.abort(new Error('another request was faster'));
+			const take = (bytes: Uint8Array): void => {
+				if (winner === undefined && !over) {
+					winner = stop;
+					this.#usualWait += (performance.now() - started - this.#usualWait) / 8;
+					for (const racer of racers) if (racer.stop !== stop) racer.stop.abort(new Error('another request was faster'));
+				}
+				if (winner === stop) onBytes(bytes);
 			};
 			allowManyListeners(signal);
-			racers.push({ stop, result: read({ signal: AbortSignal.any([signal, stop.signal]), onFirstByte }) });
+			racers.push({ stop, result: read(take, AbortSignal.any([signal, stop.signal])) });
 		};
 		start();
 		const timer = new AbortController();
 		const hedge = sleep(this.#hedgeDelay(), undefined, { signal: timer.signal }).then(() => {
-			if (decided || this.#hedges >= maxHedges) return;
+			if (winner !== undefined || this.#hedges >= maxHedges) return;
 			this.#hedges++;
 			start();
 			racers.at(-1)?.result.finally(() => this.#hedges--).catch(() => undefined);
 		}, () => undefined);
 		try {
-			const first = racers[0]?.result as Promise<Buffer>;
+			const first = racers[0]?.result as Promise<void>;
 			await Promise.race([first.then(() => undefined, () => undefined), hedge]);
-			return await Promise.any(racers.map(({ result }) => result)).catch((error: AggregateError) => {
+			await Promise.any(racers.map(({ result }) => result)).catch((error: AggregateError) => {
 				throw error.errors.find((one) => isRegistryError(one) || one instanceof RangesIgnoredError) ?? error.errors[0];
 			});
 		} finally {
 			timer.abort();
-			decided = true;
+			over = true;
 			for (const { stop } of racers) stop.abort(new Error('another request was faster'));
 		}
 	}

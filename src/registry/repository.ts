@@ -5,7 +5,7 @@ import {
 	detectMediaType, digestOf, isDigest, isIndexType, isManifestType, maxManifestSize, mediaTypes, validateDigest, Verifier,
 	type Descriptor, type Document,
 } from '../image/index.js';
-import { readBlob, readRange, RedirectCache, RestingMirrors, type BlobName, type BlobReader, type RangeOptions } from './blob-read.js';
+import { readBlob, readRange, RedirectCache, RestingMirrors, type BlobName, type BlobReader, type RangeOptions, streamRange } from './blob-read.js';
 import { downloadBlob } from './download.js';
 import type { Endpoint, EndpointRequest } from './endpoint.js';
 import { asked, isRegistryError, RegistryError } from './errors.js';
@@ -157,6 +157,11 @@ export class Repository {
 	 */
 	readRange(blob: BlobName, offset: number, length: number, options: RangeOptions & { readonly signal?: AbortSignal } = {}): Promise<Buffer> {
 		return readRange(this.#reader(options.signal), blob, offset, length, options);
+	}
+
+	/** The same, handed to `onBytes` in order, as it comes. */
+	streamRange(blob: BlobName, offset: number, length: number, onBytes: (bytes: Uint8Array) => void, options: RangeOptions & { readonly signal?: AbortSignal } = {}): Promise<void> {
+		return streamRange(this.#reader(options.signal), blob, offset, length, onBytes, options);
 	}
 
 	/**

@@ -3,10 +3,11 @@
 // asks for that snapshot next.
 import { mkdir, rmdir } from 'node:fs/promises';
 import path from 'node:path';
-import type { DeviceServer, FrozenLayer, LocalBlob, RemoteBlob } from '../device/index.js';
+import { remoteBlobs, type DeviceServer, type FrozenLayer, type LocalBlob, type OpenLayers, type RemoteBlob } from '../device/index.js';
 import { LiveMount, type RemoteLayer } from './live-mount.js';
 import { sealedLayers, type Layer, type LayerBlob, type SealedLayer, type Snapshot, snapshotOf } from './layer.js';
-import type { TraceStore } from './traces.js';
+import { OpenedLayers } from './opened-layers.js';
+import { traceKey, type TraceStore } from './traces.js';
 
 /** Where sealed blobs live; the store implements it. */
 export interface LayerStore {
@@ -72,6 +73,7 @@ const maxIdleMounts = 8;
 
 export class SnapshotManager {
 	readonly #mounts = new Set<LiveMount>();
+	readonly #opened = new OpenedLayers();
 	readonly #frozen = new Set<FrozenLayer>();
 	readonly #remoteLayers = new Map<string, number>();
 	#mountCount = 0;
@@ -105,12 +107,31 @@ export class SnapshotManager {
 		return snapshotOf(layers.map((layer) => this.layer(layer)));
 	}
 
+	/**
+	 * A step is about to mount `snapshot`: opens the layers that are in a registry, and begins to fetch what the step
+	 * read of them the last time. What fails, the mount will say.
+	 */
+	async prepare(snapshot: Snapshot, step: string): Promise<void> {
+		const isMounted = [...this.#mounts].some((live) => live.snapshot.id === snapshot.id);
+		if (isMounted || this.#closed || this.options.verify) return;
+		await this.#opened.prepare(snapshot.id, () => this.#open(snapshot, step));
+	}
+
+	async #open(snapshot: Snapshot, step: string): Promise<OpenLayers | undefined> {
+		const lowers = await Promise.all(snapshot.layers.map((layer) => layer.lower()));
+		const remotes = remoteBlobs(lowers);
+		if (remotes.length === 0) return undefined;
+		const known = this.options.traces.get(traceKey(step, remotes.map(({ digest }) => digest), lowers.length));
+		return (await this.options.deviceServer()).open(lowers, known ?? []);
+	}
+
 	/** Mounts `parent` for a step that writes; with `recordTrace` on a device of its own. */
 	async writable(parent: Snapshot, signal: AbortSignal, options: WritableOptions = {}): Promise<WritableMount> {
 		const { step, recordTrace = false, former } = options;
 		// A mount that went on from layer to layer would keep the data of all of them.
 		const idle = recordTrace || former ? undefined : this.#takeIdle((live) => live.writable && live.fault === undefined && live.snapshot.id === parent.id);
 		idle?.take();
+		if (idle) await this.#opened.close([parent.id]);
 		await idle?.beginStep(step);
 		const base = former ? snapshotOf([...parent.layers, this.layer(former)]) : parent;
 		const mount = idle ?? (await this.#attach(base, true, signal, options));
@@ -169,6 +190,7 @@ export class SnapshotManager {
 
 	/** Detaches what nobody uses, so that the blobs below can go. */
 	async discardIdle(): Promise<void> {
+		await this.#opened.close();
 		await Promise.all([...this.#mounts].filter((mount) => mount.idle).map((mount) => this.#discard(mount)));
 	}
 
@@ -180,6 +202,7 @@ export class SnapshotManager {
 	/** Unmounts and detaches everything, sealed layers excepted: they are in the store. */
 	async close(): Promise<void> {
 		this.#closed = true;
+		await this.#opened.close();
 		const mounts = [...this.#mounts];
 		this.#mounts.clear();
 		const closed = await Promise.allSettled(mounts.map((mount) => mount.close()));
@@ -197,9 +220,9 @@ export class SnapshotManager {
 		signal.throwIfAborted();
 		const server = await this.options.deviceServer();
 		const root = path.join(this.options.mountDir, String(this.#mountCount++));
-		const mount = await LiveMount.attach(server, {
+		const mount = await this.#opened.attach(snapshot.id, () => LiveMount.attach(server, {
 			snapshot, writable, root, recordTrace, virtualSize: this.options.virtualSize, traces: this.options.traces, verify: this.options.verify, ...(step !== undefined && { step }),
-		});
+		}));
 		for (const { digest, size } of mount.remoteLayers) this.#remoteLayers.set(digest, size);
 		if (this.#closed || signal.aborted) {
 			await mount.close();

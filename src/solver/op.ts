@@ -52,6 +52,8 @@ export interface OpContext<Session> extends VertexContext<Session> {
 
 export interface Op<Session = unknown> {
 	cacheMap(context: VertexContext<Session>): Promise<CacheMap>;
+	/** Gets ready to run on these inputs, outside of the time that the vertex takes. What fails, `run` says. */
+	prepare?(inputs: readonly Result[]): Promise<void>;
 	/** Runs the op; one result an output. */
 	run(context: OpContext<Session>, inputs: readonly Result[]): Promise<readonly Result[]>;
 	/** Limits what runs at once; ops without it are only bounded by their inputs. */

@@ -296,8 +296,11 @@ export class VertexRun<Session> {
 		const inputs = await Promise.all(this.vertex.inputs.map(async (edge) => {
 			return output(await this.host.runOf(edge.vertex).results(), edge.index);
 		}));
+		const preparing = this.vertex.op.prepare?.(inputs);
 		const release = await this.host.acquire(this.vertex.op.weight ?? 0, this.#abort.signal);
 		try {
+			await preparing;
+			this.#abort.signal.throwIfAborted();
 			this.reporter.started();
 			const key = identity.key ?? unstable();
 			const results = await this.vertex.op.run({ ...this.#context(), key, ignoreCache: this.vertex.ignoreCache, leave: (left) => { this.#leave(left); }, solve: (edge) => this.#solveInner(edge) }, inputs);

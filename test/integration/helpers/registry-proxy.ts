@@ -5,6 +5,8 @@ import type { AddressInfo } from 'node:net';
 export interface PassedRequest {
 	readonly method: string;
 	readonly url: string;
+	/** As the header has it. */
+	readonly range: string | undefined;
 	/** Bytes of the answer's body. */
 	bytes: number;
 }
@@ -24,7 +26,7 @@ export interface RegistryProxy {
 export async function startProxy(registry: string): Promise<RegistryProxy> {
 	const server = http.createServer((request, response) => {
 		if (proxy.intercept(request, response)) return;
-		const entry: PassedRequest = { method: request.method ?? '', url: request.url ?? '', bytes: 0 };
+		const entry: PassedRequest = { method: request.method ?? '', url: request.url ?? '', range: request.headers.range, bytes: 0 };
 		proxy.passed.push(entry);
 		const upstream = http.request(`http://${registry}${entry.url}`, { method: entry.method, headers: { ...request.headers, host: registry }, agent: false }, (answer) => {
 			response.writeHead(answer.statusCode ?? 502, answer.headers);

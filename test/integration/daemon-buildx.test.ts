@@ -101,7 +101,8 @@ test.serial('a context arrives as it is, and as it has become', async (t) => {
 	await chmod(path.join(context, 'dir/sub/a b'), 0o4751);
 	await utimes(path.join(context, 'dir/é'), 1_600_000_000, 1_600_000_000);
 	const out = path.join(store.directory, 'context-out');
-	await build(t.context, ['--output', `type=local,dest=${out}`, context]);
+	const { stderr: progress } = await build(t.context, ['--progress', 'plain', '--output', `type=local,dest=${out}`, context]);
+	t.regex(progress, /transferring context: 5\.\d*MB/);
 	t.true(big.equals(await readFile(path.join(out, 'big'))));
 	t.is(await readFile(path.join(out, 'dir/sub/a b'), 'utf8'), 'a');
 	t.is((await lstat(path.join(out, 'dir/sub/a b'))).mode & 0o7777, 0o4751);

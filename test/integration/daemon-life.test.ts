@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import anyTest, { type ExecutionContext, type TestFn } from 'ava';
-import { ControlDefinition, SolveRequest } from '../../src/control/gen/control.js';
+import { CacheOptions, ControlDefinition, PruneRequest, SolveRequest } from '../../src/control/gen/control.js';
 import { MatchType, Policy, PolicyAction } from '../../src/gateway/index.js';
 import { Code, RpcError, RpcServer, type RpcClient } from '../../src/grpc/index.js';
 import { fileActions, image, local, marshal, scratch, type Definition } from '../../src/llb/index.js';
@@ -58,6 +58,13 @@ function run(base: string, command: string): Definition {
 	return marshal(image(base).run({ args: ['sh', '-c', command] }).root);
 }
 
+async function pruneAll(client: RpcClient): Promise<AsyncIterable<unknown>> {
+	const call = client.call(control, methods.prune, {});
+	await call.send(PruneRequest.create({ all: true }));
+	call.end();
+	return call;
+}
+
 async function deviceServers(store: TestStore): Promise<number[]> {
 	const names = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
 	const found = await Promise.all(names.map(async (name) => {
@@ -83,6 +90,44 @@ test.serial('a source policy denies, and puts other sources in place', async (t)
 	await t.throwsAsync(solve(client, { Definition: wanted }), { message: /none:1/ });
 	await t.notThrowsAsync(solve(client, { Definition: wanted, ...policy(PolicyAction.CONVERT, `docker-image://${registry.host}/none:*`, `docker-image://${base}:latest`) }));
 	await t.throwsAsync(solve(client, { Definition: run(base, 'true'), ...policy(PolicyAction.DENY, `docker-image://${registry.host}/*`) }), { message: /source "docker-image:\/\/.*\/base:latest" denied by policy/ });
+	client.close();
+	await stopped(t, daemon);
+});
+
+test.serial('a source policy puts a directory of the client in the place of a named image', async (t) => {
+	const { store, registry } = t.context;
+	const daemon = await startDaemon(store);
+	const client = daemon.connect();
+	const Session = lendFile(client, 'Dockerfile', 'FROM scratch AS other\nFROM scratch\nCOPY --from=other /Dockerfile /\n');
+	const request = { Session, Frontend: 'dockerfile.v0', FrontendAttrs: new Map([['context:other', `docker-image://${registry.host}/none:1`]]) };
+	await t.throwsAsync(solve(client, request), { message: /none:1/ });
+	const rule = { action: PolicyAction.CONVERT, selector: { identifier: `docker-image://${registry.host}/none:1` }, updates: { identifier: 'local://lent' } };
+	await t.notThrowsAsync(solve(client, { ...request, SourcePolicy: Policy.create({ version: 1, rules: [rule] }) }));
+	client.close();
+	await stopped(t, daemon);
+});
+
+test.serial('a cache is named to the frontend as older clients do: by cache-from', async (t) => {
+	const { store, base, registry } = t.context;
+	const daemon = await startDaemon(store);
+	const client = daemon.connect();
+	const ref = `${registry.host}/cache-from:1`;
+	const Session = lendFile(client, 'Dockerfile', `FROM ${base}\nRUN cat /proc/sys/kernel/random/uuid > /id\n`);
+	const request = { Session, Frontend: 'dockerfile.v0' };
+	await solve(client, { ...request, Cache: CacheOptions.create({ Exports: [{ Type: 'registry', Attrs: new Map([['ref', ref]]) }] }) });
+	const ranWith = async (cacheFrom: string): Promise<boolean> => {
+		const Ref = randomUUID();
+		for await (const _ of await pruneAll(client)) { /* until it is done */ }
+		await solve(client, { ...request, Ref, FrontendAttrs: new Map([['cache-from', cacheFrom]]) });
+		const status = client.call(control, methods.status, {});
+		await status.send({ Ref });
+		status.end();
+		let cached = false;
+		for await (const { vertexes } of status) cached ||= vertexes.some((vertex) => vertex.name.includes('RUN cat') && vertex.cached);
+		return !cached;
+	};
+	t.true(await ranWith(''));
+	t.false(await ranWith(ref));
 	client.close();
 	await stopped(t, daemon);
 });

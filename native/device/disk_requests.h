@@ -41,7 +41,7 @@ class DiskRequests {
       const OnlyCached here;
       if (disk_->try_read(buf, count, offset, misses)) return 0;
     } catch (const WouldBlock&) {
-      read_aside(count, offset, std::move(later));
+      read_aside(count, offset, nullptr, std::move(later));
       return kParked;
     } catch (...) {
       return fail("read", offset, count, std::current_exception());
@@ -49,12 +49,13 @@ class DiskRequests {
     park(count, offset, misses, std::move(later));
     return kParked;
   }
-  // The same on another thread in any case.
+  // The same on another thread in any case. With `place`, which holds `count` bytes until `later` is called, what
+  // is in memory is read right there.
   template <typename Later>
-  void read_aside(size_t count, uint64_t offset, Later later) {
-    helpers_.run([this, count, offset, later = std::move(later)] {
+  void read_aside(size_t count, uint64_t offset, char* place, Later later) {
+    helpers_.run([this, count, offset, place, later = std::move(later)] {
       thread_local Scratch scratch;
-      char* const buf = scratch.get(count);
+      char* const buf = place ? place : scratch.get(count);
       Misses misses;
       try {
         if (disk_->try_read(buf, count, offset, misses)) return later(buf, 0);

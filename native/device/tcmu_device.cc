@@ -78,8 +78,12 @@ void TcmuDevice::tear_down() {
 
 bool TcmuDevice::try_detach() {
   if (gone_) return true;
-  const std::optional<UniqueFd> claim = claim_block_device(path_);
-  if (!claim) return false;
+  // Not the second time, after a failure on the way: by now another disk may have the name.
+  std::optional<UniqueFd> claim;
+  if (target_.has_disk()) {
+    claim = claim_block_device(path_);
+    if (!claim) return false;
+  }
   tear_down();
   return true;
 }

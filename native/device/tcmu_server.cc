@@ -112,18 +112,18 @@ void TcmuServer::give(TcmuCommand& command, const void* data, size_t size) {
 void TcmuServer::read(TcmuCommand& command, const scsi::Request& request) {
   const size_t size = request.count;
   if (command.data_size < size) return answer(command, refusal(scsi::kInvalidField));
-  const auto later = [self = shared_from_this(), &command, size](const void* data, int error) {
-    if (error == 0) self->scatter(command, data, size);
+  char* const place = command.part_count == 1 ? ring_.data(command.parts[0]) : nullptr;
+  const auto later = [self = shared_from_this(), &command, size, place](const void* data, int error) {
+    if (error == 0 && data != place) self->scatter(command, data, size);
     self->ring_.answer(command, error == 0 ? TcmuAnswer() : refusal(sense_of(error, scsi::kReadError)));
     self->ring_.ring_doorbell();
   };
   // One thread alone cannot decompress as fast as large reads come in.
-  if (size >= kLargeRead && ring_.has_more()) return requests_.read_aside(size, request.offset, later);
-  const bool in_place = command.part_count == 1;
-  char* target = in_place ? ring_.data(command.parts[0]) : buffer_.get();
+  if (size >= kLargeRead && ring_.has_more()) return requests_.read_aside(size, request.offset, place, later);
+  char* const target = place ? place : buffer_.get();
   const int error = requests_.read(target, size, request.offset, later);
   if (error == DiskRequests::kParked) return;
-  if (error == 0 && !in_place) scatter(command, target, size);
+  if (error == 0 && !place) scatter(command, target, size);
   finish(command, error, scsi::kReadError);
 }
 

@@ -29,6 +29,7 @@ class TcmuTarget {
   bool has_backstore() const;
   // False for a backstore whose maker was killed before it was enabled.
   bool has_ring() const;
+  bool has_disk() const { return !find_fabric().empty(); }
   // The node of the present disk; empty when there is none.
   std::string disk_path() const;
   std::string uio_path() const;

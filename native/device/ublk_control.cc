@@ -10,6 +10,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include "error.h"
@@ -74,6 +75,16 @@ void check(int result, const char* what, uint32_t id) {
   if (result < 0) throw_errno(std::string(what) + " ublk device " + std::to_string(id), -result);
 }
 
+// The same for what is taken down: a command that could not even be given has failed like one that was refused, and
+// the error names the device.
+int try_control(uint32_t operation, uint32_t id) {
+  try {
+    return control(operation, command_for(id));
+  } catch (const std::system_error& e) {
+    return -e.code().value();
+  }
+}
+
 }  // namespace
 
 void check_ublk_features() {
@@ -97,13 +108,13 @@ void ublk_set_params(uint32_t id, ublk_params& params) {
 void ublk_start(uint32_t id) { check(control(changes(UBLK_CMD_START_DEV), command_with_pid(id)), "start", id); }
 
 void ublk_stop(uint32_t id) {
-  const int result = control(changes(UBLK_CMD_STOP_DEV), command_for(id));
+  const int result = try_control(changes(UBLK_CMD_STOP_DEV), id);
   if (result != -ENODEV) check(result, "stop", id);
 }
 
 void ublk_delete(uint32_t id) {
-  int result = control(reads(kDeleteAsync), command_for(id));
-  if (result == -EOPNOTSUPP) result = control(changes(UBLK_CMD_DEL_DEV), command_for(id));  // before 6.9
+  int result = try_control(reads(kDeleteAsync), id);
+  if (result == -EOPNOTSUPP) result = try_control(changes(UBLK_CMD_DEL_DEV), id);  // before 6.9
   if (result != -ENODEV) check(result, "delete", id);
 }
 

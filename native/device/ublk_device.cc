@@ -94,6 +94,7 @@ void UblkDevice::start_queues(const DiskRequests& requests, unsigned count) {
 
 void UblkDevice::tear_down() {
   ublk_stop(id_);
+  stopped_ = true;
   for (const auto& queue : queues_) queue->join();
   queues_.clear();
   ublk_delete(id_);
@@ -102,8 +103,12 @@ void UblkDevice::tear_down() {
 
 bool UblkDevice::try_detach() {
   if (gone_) return true;
-  const std::optional<UniqueFd> claim = claim_block_device(path_);
-  if (!claim) return false;
+  // Not the second time, after a failure on the way: by now the node is gone.
+  std::optional<UniqueFd> claim;
+  if (!stopped_) {
+    claim = claim_block_device(path_);
+    if (!claim) return false;
+  }
   tear_down();
   return true;
 }

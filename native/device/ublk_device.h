@@ -30,7 +30,7 @@ class UblkDevice : public ServedDevice {
   void tear_down();
 
   const uint32_t id_;
-  bool gone_ = false;
+  bool stopped_ = false, gone_ = false;
   std::string path_;
   std::vector<std::shared_ptr<UblkQueue>> queues_;
 };

@@ -158,7 +158,7 @@ class UblkQueue::Session {
     };
     // One thread alone cannot decompress as fast as large reads come in.
     if (count >= kLargeRead && requested_begin_ < requested_.size()) {
-      queue_->requests_.read_aside(count, offset, later);
+      queue_->requests_.read_aside(count, offset, nullptr, later);
       return DiskRequests::kParked;
     }
     int error = queue_->requests_.read(buffer_.get(), count, offset, later);

@@ -11,6 +11,7 @@
 #include "lsmt/layer.h"
 #include "lsmt/mutable_index.h"
 #include "lsmt/writable_layer.h"
+#include "system/sharded_mutex.h"
 
 namespace obd {
 
@@ -85,8 +86,8 @@ class Stack : public BlockDevice {
   std::shared_ptr<WritableLayer> top_;
   std::shared_ptr<const Below> below_;
 
-  mutable std::shared_mutex index_mutex_;  // the two below
-  MutableIndex written_;                   // source = position in written_data_
+  mutable ShardedMutex index_mutex_;  // the two below
+  MutableIndex written_;              // source = position in written_data_
   std::vector<std::shared_ptr<Blob>> written_data_;
 };
 

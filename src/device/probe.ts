@@ -19,10 +19,10 @@ export interface DeviceProbe {
  * The fastest first, by measurement (test/vm/bench, Linux 6.12 under emulation; IOPS, and in brackets the share of
  * a loop device on a raw file):
  *                                ublk          tcmu          fuse
- *   4 KiB random read, depth 1   5087 (1.35)   1282 (0.34)    643 (0.17)
- *   4 KiB random read, depth 32  9413 (0.67)   5697 (0.40)   7625 (0.54)
- *   128 KiB read in order         604 (0.53)    275 (0.24)    220 (0.19)
- *   4 KiB random write, depth 32 29312 (1.22)  19995 (0.83)   9197 (0.38)
+ *   4 KiB random read, depth 1   5419 (1.61)   2517 (0.68)   2383 (0.71)
+ *   4 KiB random read, depth 32 49095 (1.69)  30567 (1.10)  17429 (0.62)
+ *   128 KiB read in order        2393 (0.72)   1540 (0.47)   1398 (0.46)
+ *   4 KiB random write, depth 32 20866 (1.73)  18503 (1.53)   8824 (0.73)
  * Steps of a build read one thing at a time and write a lot: that is why tcmu goes before fuse.
  */
 const order: readonly DeviceKind[] = ['ublk', 'tcmu', 'fuse'];

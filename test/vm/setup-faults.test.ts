@@ -1,13 +1,11 @@
 // Setting up a device fails at any step of it: the caller is told, nothing of the device stays, and the next
-// one works. The faults are system calls of the device server that fail, by strace.
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { readdir, readFile } from 'node:fs/promises';
-import path from 'node:path';
+// one works. The faults are system calls of the device server that fail.
+import { readdir } from 'node:fs/promises';
 import test from 'ava';
-import { startDeviceServer, type DeviceKind, type DeviceServer } from '../../src/device/index.js';
+import { startDeviceServer, type DeviceKind } from '../../src/device/index.js';
 import { layersDirectory } from '../../src/device/leftovers.js';
-import { makePlace, removePlace, serverProcesses, type Place } from '../integration/helpers/device.js';
+import { makePlace, removePlace } from '../integration/helpers/device.js';
+import { withFault } from './helpers/faults.js';
 import { allLeftovers, kernelObjects, lastingKinds } from './helpers/kernel.js';
 
 const diskBytes = 64 * 2 ** 20;
@@ -21,30 +19,15 @@ const faults: Readonly<Record<DeviceKind, readonly (readonly [call: string, coun
 	fuse: [],
 };
 
-/** Attaches a disk while the nth such call of each of the server's threads fails. The calls that did, and how it ended. */
-async function attachWithFault(server: DeviceServer, place: Place, call: string, nth: number): Promise<{ readonly failed: string[]; readonly error: string | undefined }> {
-	const [pid = ''] = await serverProcesses(place);
-	const log = path.join(place.root, 'strace');
-	const strace = spawn('strace', ['-f', '-p', pid, '-o', log, '-e', `trace=${call}`, '-e', 'signal=none', '-e', `inject=${call}:error=EIO:when=${nth}`], { stdio: ['ignore', 'ignore', 'pipe'] });
-	await once(strace.stderr, 'data'); // it has attached itself
-	const error = await server.attach({ lowers: [], writable: true, virtualSize: diskBytes }).then(
-		(device) => device.detach().then(() => undefined),
-		(failure: unknown) => (failure as Error).message,
-	);
-	const ended = once(strace, 'exit');
-	strace.kill('SIGINT');
-	await ended;
-	const lines = (await readFile(log, 'utf8')).split('\n');
-	return { failed: lines.filter((line) => line.includes('(INJECTED)')), error };
-}
-
 for (const kind of lastingKinds) {
 	test(`${kind}: nothing stays of a device that could not be set up`, async (t) => {
 		const place = await makePlace(kind);
 		const server = await startDeviceServer(place);
 		for (const [call, count] of faults[kind]) {
 			for (let nth = 1; nth <= count; nth++) {
-				const { failed, error } = await attachWithFault(server, place, call, nth);
+				const { failed, error } = await withFault(place, { call, when: String(nth) }, async () => {
+					await (await server.attach({ lowers: [], writable: true, virtualSize: diskBytes })).detach();
+				});
 				const what = `${failed.join(', ')}: ${error ?? 'no error'}`;
 				t.true(failed.length > 0, `${call} ${nth} was never called`);
 				t.not(error, undefined, what);

@@ -46,7 +46,7 @@ void Copier::copy(const std::string& source, const std::string& target) {
   const std::string resolved = target_.resolve(clean_path(target));
 
   Node* node = source_.resolve(source, options_.follow_links);
-  if (!node) throw_path("lstat", clean_path("/" + source), ENOENT);
+  if (!node) throw_path("lstat", source_.resolved_path(source, options_.follow_links), ENOENT);
   const std::string path = target_path(*node, source, resolved);
   if (notes_) notes_->place(source, path);
   Place place = open_place(target_, path, "open");

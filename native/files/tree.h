@@ -73,6 +73,8 @@ class Tree {
   // The node at a path, symlinks resolved inside the tree; null when there is none. Throws FsError
   // "too many links".
   Node* resolve(const std::string& path, bool follow_last);
+  // Where that is, or would be.
+  std::string resolved_path(const std::string& path, bool follow_last) const { return root_.resolve(path, follow_last); }
 
   // "a/b", without a leading slash; "" for the root.
   std::string path(const Node& node) const;

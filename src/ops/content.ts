@@ -32,7 +32,7 @@ export async function withTree<T>(worker: Worker, result: Result, signal: AbortS
 export function contentKey(worker: Worker, selections: readonly Selection[]): InputKey {
 	if (selections.length === 0) return {};
 	// Of several that are missing BuildKit names the last by path, so that one is looked for first.
-	const ordered = [...selections].sort((a, b) => compare(b.path ?? '', a.path ?? ''));
+	const ordered = withoutCovered(selections).sort((a, b) => compare(b.path ?? '', a.path ?? ''));
 	const selector = JSON.stringify(ordered);
 	return {
 		selector,
@@ -54,6 +54,18 @@ export function contentKey(worker: Worker, selections: readonly Selection[]): In
 function isEmpty(result: Result): boolean {
 	const input = asOpResult(result);
 	return input.kind === 'snapshot' && input.snapshot.layers.length === 0;
+}
+
+/** Paths that lie in another one have their digest in that one's. What is missing there is an error of the op, not of the key. */
+function withoutCovered(selections: readonly Selection[]): Selection[] {
+	const isPlain = ({ wildcard, includePatterns = [], excludePatterns = [] }: Selection): boolean => !wildcard && includePatterns.length === 0 && excludePatterns.length === 0;
+	const plain = selections.filter(isPlain);
+	const isCovered = (one: Selection, i: number): boolean => isPlain(one) && plain.some((other) => {
+		if (!other.followLinks !== !one.followLinks) return false;
+		const [path = '/', base = '/'] = [one.path, other.path];
+		return path === base ? selections.indexOf(other) < i : path.startsWith(base.endsWith('/') ? base : `${base}/`);
+	});
+	return selections.filter((one, i) => !isCovered(one, i));
 }
 
 function compare(a: string, b: string): number {

@@ -131,11 +131,12 @@ export class SnapshotManager {
 		// A mount that went on from layer to layer would keep the data of all of them.
 		const idle = recordTrace || former ? undefined : this.#takeIdle((live) => live.writable && live.fault === undefined && live.snapshot.id === parent.id);
 		idle?.take();
-		if (idle) await this.#opened.close([parent.id]);
 		await idle?.beginStep(step);
 		const base = former ? snapshotOf([...parent.layers, this.layer(former)]) : parent;
 		const mount = idle ?? (await this.#attach(base, true, signal, options));
 		mount.take();
+		// Opened for an attach of the parent itself, which does not come.
+		if (idle || former) await this.#opened.close([parent.id]);
 		let ended = false;
 		return {
 			root: mount.root,

@@ -39,7 +39,7 @@ export async function startDockerd(directory: string): Promise<Dockerd> {
 					rmSync(directory, { recursive: true, force: true });
 					return;
 				} catch (error) {
-					if (tries === 20) throw error;
+					if (tries === 200) throw error;
 					await sleep(100);
 				}
 			}

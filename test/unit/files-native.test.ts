@@ -2,6 +2,7 @@
 // functions do to files in detail is tested natively (native/test/files_*_test.cc).
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -217,7 +218,12 @@ test('a root is not left while somebody swaps its directories for links', async 
 	symlinkSync(s.at('outside'), s.at('root/b'));
 	const renameat2 = process.arch === 'x64' ? '316' : '276';
 	const swapping = spawn('perl', ['-e', 'chdir $ARGV[0]; my ($a, $b) = ("a", "b"); syscall($ARGV[1], -100, $a, -100, $b, 2) while 1', s.at('root'), renameat2], { stdio: 'ignore' });
-	t.teardown(() => { swapping.kill('SIGKILL'); });
+	const ended = once(swapping, 'exit');
+	t.teardown(async () => {
+		swapping.kill('SIGKILL');
+		// The directories are removed next, which fails while they are still swapped.
+		await ended;
+	});
 	let read = 0;
 	for (let i = 0; i < 2000 || read === 0; i++) {
 		const text = await readFileInRoot(s.at('root'), '/a/secret').then(String, () => undefined);

@@ -76,6 +76,7 @@ export function explained(op: Op<BuildSession>, { op: message }: Vertex): Op<Bui
 	};
 	return {
 		...(op.weight !== undefined && { weight: op.weight }),
+		...(op.prepare && { prepare: (inputs) => op.prepare?.(inputs) ?? Promise.resolve() }),
 		cacheMap: (context) => op.cacheMap(context).then(({ digest, inputs }): CacheMap => ({ digest, inputs: inputs.map(explainedKey) }), fails),
 		run: (context, inputs) => op.run(context, inputs).catch(fails),
 	};

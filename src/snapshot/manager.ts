@@ -129,12 +129,9 @@ export class SnapshotManager {
 	async writable(parent: Snapshot, signal: AbortSignal, options: WritableOptions = {}): Promise<WritableMount> {
 		const { step, recordTrace = false, former } = options;
 		// A mount that went on from layer to layer would keep the data of all of them.
-		const idle = recordTrace || former ? undefined : this.#takeIdle((live) => live.writable && live.fault === undefined && live.snapshot.id === parent.id);
-		idle?.take();
-		await idle?.beginStep(step);
+		const idle = recordTrace || former ? undefined : await this.#takeIdle(parent, step);
 		const base = former ? snapshotOf([...parent.layers, this.layer(former)]) : parent;
 		const mount = idle ?? (await this.#attach(base, true, signal, options));
-		mount.take();
 		// Opened for an attach of the parent itself, which does not come.
 		if (idle || former) await this.#opened.close([parent.id]);
 		let ended = false;
@@ -159,8 +156,8 @@ export class SnapshotManager {
 	async view(snapshot: Snapshot, signal: AbortSignal): Promise<ReadMount> {
 		if (snapshot.layers.length === 0) return this.#emptyView();
 		const shared = [...this.#mounts].find((live) => live.snapshot.id === snapshot.id && live.readable && live.fault === undefined);
+		shared?.addReader();
 		const mount = shared ?? (await this.#attach(snapshot, false, signal));
-		mount.addReader();
 		let released = false;
 		return {
 			root: mount.root,
@@ -213,25 +210,52 @@ export class SnapshotManager {
 		if (failed) throw failed.reason;
 	}
 
-	#takeIdle(wanted: (live: LiveMount) => boolean): LiveMount | undefined {
-		return [...this.#mounts].find((live) => live.idle && wanted(live));
+	/** A mount that stands at `parent` and waits for a next step, as this one's. */
+	async #takeIdle(parent: Snapshot, step: string | undefined): Promise<LiveMount | undefined> {
+		const idle = [...this.#mounts].find((live) => live.idle && live.writable && live.fault === undefined && live.snapshot.id === parent.id);
+		idle?.take();
+		try {
+			await idle?.beginStep(step);
+			return idle;
+		} catch (error) {
+			if (!idle) throw error;
+			await this.#discard(idle);
+			if (!idle.server.failure) throw error;
+			return undefined;
+		}
 	}
 
-	async #attach(snapshot: Snapshot, writable: boolean, signal: AbortSignal, { step, recordTrace = false }: WritableOptions = {}): Promise<LiveMount> {
+	/** A mount of its own, taken or with one reader. */
+	async #attach(snapshot: Snapshot, writable: boolean, signal: AbortSignal, options: WritableOptions = {}): Promise<LiveMount> {
 		signal.throwIfAborted();
 		const server = await this.options.deviceServer();
-		const root = path.join(this.options.mountDir, String(this.#mountCount++));
-		const mount = await this.#opened.attach(snapshot.id, () => LiveMount.attach(server, {
-			snapshot, writable, root, recordTrace, virtualSize: this.options.virtualSize, traces: this.options.traces, verify: this.options.verify, ...(step !== undefined && { step }),
-		}));
+		let mount: LiveMount;
+		try {
+			mount = await this.#attachOn(server, snapshot, writable, options);
+		} catch (error) {
+			// It was dead before anybody saw it, or died just now: nothing has been written yet, so the next one will do.
+			const next = server.failure && (await this.options.deviceServer());
+			if (!next) throw error;
+			mount = await this.#attachOn(next, snapshot, writable, options);
+		}
 		for (const { digest, size } of mount.remoteLayers) this.#remoteLayers.set(digest, size);
 		if (this.#closed || signal.aborted) {
 			await mount.close();
 			signal.throwIfAborted();
 			throw new Error('the build has ended');
 		}
+		// Before others see it.
+		if (writable) mount.take();
+		else mount.addReader();
 		this.#mounts.add(mount);
 		return mount;
+	}
+
+	#attachOn(server: DeviceServer, snapshot: Snapshot, writable: boolean, { step, recordTrace = false }: WritableOptions): Promise<LiveMount> {
+		const root = path.join(this.options.mountDir, String(this.#mountCount++));
+		return this.#opened.attach(snapshot.id, () => LiveMount.attach(server, {
+			snapshot, writable, root, recordTrace, virtualSize: this.options.virtualSize, traces: this.options.traces, verify: this.options.verify, ...(step !== undefined && { step }),
+		}));
 	}
 
 	/** The layers below are the parent's own: the mount may have come to the same place on another way, and know less of them. */

@@ -49,6 +49,19 @@ async function fetchedOf(file: string): Promise<Readonly<Record<string, Fetched>
 	return (JSON.parse(await readFile(file, 'utf8')) as { 'obd.fetched': Record<string, Fetched> })['obd.fetched'];
 }
 
+test('the layers of a lazy base are opened before the step that needs them starts', async (t) => {
+	const { store, proxy } = await setUp(t);
+	const reads: number[] = [];
+	proxy.intercept = (request) => {
+		if (request.headers.range !== undefined) reads.push(Date.now());
+		return false;
+	};
+	const { stderr } = await build(store, ['--progress', 'rawjson', await makeContext(store, { Dockerfile: `FROM ${proxy.host}/lazy\nRUN true\n` })]);
+	const [, started = ''] = /"name":"\[2\/2\] RUN true"[^}]*"started":"([^"]+)"/.exec(stderr) ?? [];
+	t.true(reads.length > 0);
+	t.true((reads[0] ?? Infinity) < Date.parse(started), `first read ${reads[0]}, started ${Date.parse(started)}`);
+});
+
 test('the next cold build fetches what this one read, in fewer requests and no more bytes', async (t) => {
 	const { store, proxy, bytes } = await setUp(t);
 	const context = await makeContext(store, { Dockerfile: `FROM ${proxy.host}/lazy\nRUN cat /noise5 /noise2 | wc -c\nRUN cat /noise7 | wc -c\n` });

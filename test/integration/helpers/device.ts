@@ -146,7 +146,11 @@ async function aliveConnections(place: Place): Promise<string[]> {
 	}
 }
 
-/** Waits until `condition` holds; the test's own timeout ends it otherwise. */
+/** Waits until `condition` holds. What does not become true in a minute never will: then the test has failed. */
 export async function until(condition: () => Promise<boolean>): Promise<void> {
-	while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 20));
+	const deadline = performance.now() + 60_000;
+	while (!(await condition())) {
+		if (performance.now() > deadline) throw new Error(`waited for a minute, and it is still not so: ${String(condition)}`);
+		await new Promise((resolve) => setTimeout(resolve, 20));
+	}
 }

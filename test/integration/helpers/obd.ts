@@ -17,8 +17,15 @@ export interface TestStore {
 	/** TMPDIR of the builds. */
 	readonly tmp: string;
 	readonly instances: InstanceWatch;
+	/** Those that were started on it. */
+	readonly programs: Set<RunningProgram>;
+	/** Ends the programs a failed test left running: a test process that has any does not end. */
 	dispose(): Promise<void>;
 }
+
+/** Milliseconds for a program to end in order before its store is removed. */
+const endPatience = 20_000;
+
 
 /** `root`: an existing empty directory to use instead of one beside the others. */
 export async function makeStore(options: { readonly root?: string } = {}): Promise<TestStore> {
@@ -26,16 +33,26 @@ export async function makeStore(options: { readonly root?: string } = {}): Promi
 	const root = options.root ?? path.join(directory, 'root');
 	for (const name of ['tmp', 'home']) await mkdir(path.join(directory, name));
 	const instances = await InstanceWatch.start(root);
+	const programs = new Set<RunningProgram>();
 	return {
 		directory,
 		root,
 		tmp: path.join(directory, 'tmp'),
 		instances,
+		programs,
 		dispose: async () => {
 			instances.stop();
+			await Promise.all([...programs].map(end));
 			await rm(directory, { recursive: true, force: true });
 		},
 	};
+}
+
+async function end(program: RunningProgram): Promise<void> {
+	program.kill('SIGTERM');
+	const impatient = setTimeout(() => { program.kill('SIGKILL'); }, endPatience);
+	await program.ended.catch(() => undefined); // it could not be started
+	clearTimeout(impatient);
 }
 
 /** Writes a build context: paths and contents. A new directory below the store's. */
@@ -126,7 +143,9 @@ function start(name: string, args: readonly string[], store: TestStore, { env = 
 		stdio: [stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
 	});
 	child.stdin?.end(stdin);
-	return watch(child);
+	const running = watch(child);
+	store.programs.add(running);
+	return running;
 }
 
 function watch(child: ChildProcess): RunningProgram {

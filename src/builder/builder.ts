@@ -33,6 +33,8 @@ import { usageRecords, type UsageRecord } from './usage.js';
 
 /** Bytes of the disk of an image that starts from scratch; sparse, so only what is written counts. */
 const virtualSize = 64 * 1024 ** 3;
+/** Milliseconds for a device server to show that it lives, when a build has failed. */
+const endSeenMs = 1000;
 
 export interface BuilderOptions {
 	/** The store's directory. */
@@ -239,6 +241,8 @@ export class Builder {
 	async #explained(error: unknown): Promise<unknown> {
 		if (!(error instanceof Error) || isCanceled(error)) return error;
 		const server = await this.#deviceServer?.catch(() => undefined);
+		// It may be dead without anybody having seen it: then it does not answer.
+		if (server) await within(endSeenMs, server.fetched().then(() => undefined, () => undefined));
 		const reason = server?.failure?.message;
 		return reason === undefined || error.message.includes(reason) ? error : new Error(`${error.message}: ${reason}`, { cause: error });
 	}

@@ -3,8 +3,9 @@
 // are made again.
 import { mkdir, rm } from 'node:fs/promises';
 import type { DeviceKind } from '../native/device.js';
+import type { FileLock } from '../native/system.js';
 import type { HostConfigs } from '../registry/index.js';
-import { layersDirectory, releaseDevices } from './leftovers.js';
+import { layersDirectory, lockServer, releaseLeft } from './leftovers.js';
 import { chooseDevice, type DeviceChoice } from './probe.js';
 import type { EventName, Message, Method, QuestionMessage, ServerConfig, ServerMethods } from './protocol.js';
 import { ServedState } from './served-state.js';
@@ -55,7 +56,10 @@ const accessCall = -2;
 /** Starts a device server. Its devices, mounts included, go away with it or with this process, whatever ends first. */
 export async function startDeviceServer(options: DeviceServerOptions): Promise<DeviceServer> {
 	await mkdir(options.instanceDir, { recursive: true });
-	const client = new Client(options, await chooseDevice(options.deviceKind ?? 'auto'));
+	const kind = await chooseDevice(options.deviceKind ?? 'auto');
+	const lock = await lockServer(options.instanceDir);
+	if (!lock) throw new DeviceServerError(`the last device server of ${options.instanceDir} has not ended`);
+	const client = new Client(options, kind, lock);
 	await client.ready;
 	return client;
 }
@@ -82,7 +86,7 @@ class Client implements DeviceServer {
 	#becomeReady: { resolve: () => void; reject: (error: Error) => void } = { resolve: () => undefined, reject: () => undefined };
 	#becomeOver: () => void = () => undefined;
 
-	constructor({ root, instanceDir, hosts = {}, fetchTimeout, blockCacheSize, noteReads, access }: DeviceServerOptions, kind: DeviceKind) {
+	constructor({ root, instanceDir, hosts = {}, fetchTimeout, blockCacheSize, noteReads, access }: DeviceServerOptions, kind: DeviceKind, private readonly lock: FileLock) {
 		this.#access = access;
 		this.#stopListening = access?.listen((call) => { this.#tell(call); });
 		this.#config = { root, directory: instanceDir, kind, hosts, ...(fetchTimeout !== undefined && { fetchTimeout }), ...(blockCacheSize !== undefined && { blockCacheSize }), ...(noteReads !== undefined && { noteReads }) };
@@ -231,6 +235,7 @@ class Client implements DeviceServer {
 	#start(): ServerProcess {
 		return new ServerProcess(
 			this.#config,
+			this.lock.fd,
 			(message) => this.#onMessage(message),
 			(how) => void this.#onEnd(how),
 		);
@@ -296,9 +301,10 @@ class Client implements DeviceServer {
 		this.#failure = new DeviceServerError(reason);
 		const pending = [...this.#pending.values(), this.#becomeReady];
 		this.#pending.clear();
-		await releaseDevices(this.#config.directory).then(() => rm(layersDirectory(this.#config.directory), { recursive: true, force: true })).catch((error: unknown) => {
+		await releaseLeft(this.#config.directory).then(() => rm(layersDirectory(this.#config.directory), { recursive: true, force: true })).catch((error: unknown) => {
 			this.#failure = new DeviceServerError(`${reason}; what it left could not be released`, { cause: error });
 		});
+		await this.lock.release();
 		for (const { reject } of pending) reject(this.#failure);
 		this.#becomeOver();
 	}

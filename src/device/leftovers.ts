@@ -4,8 +4,9 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { deviceAddon } from '../native/device.js';
-import { clearLoopDevice, listLoopDevices, readMounts, umount, type MountEntry } from '../native/system.js';
+import { clearLoopDevice, listLoopDevices, readMounts, tryLockFile, umount, type FileLock, type MountEntry } from '../native/system.js';
 
 /** What the devices of the instance with this directory are labelled with, before `/<n>`. */
 export function instanceLabel(directory: string): string {
@@ -15,6 +16,17 @@ export function instanceLabel(directory: string): string {
 /** Where the instance's writable layers are, and what the servers of its devices keep. */
 export function layersDirectory(directory: string): string {
 	return path.join(path.resolve(directory), 'layers');
+}
+
+/** Milliseconds for a device server whose builder has died to end. */
+const endPatience = 20_000;
+
+/**
+ * Held by the builder and by every device server it starts, from the start on: free when all of them have ended.
+ * Undefined while one of them lives. `directory` is the instance's.
+ */
+export function lockServer(directory: string): Promise<FileLock | undefined> {
+	return tryLockFile(path.join(directory, 'device-server.lock'));
 }
 
 /** Mounts of the given device nodes (`/dev/loopN`) and everything mounted below these, in mount order. */
@@ -35,6 +47,32 @@ export async function unmountDevices(devicePaths: readonly string[]): Promise<vo
  * devices, the devices, whatever stands behind them. `directory` is the instance's; its files stay.
  */
 export async function releaseDevices(directory: string): Promise<void> {
+	const isServed = !(await hasEnded(directory));
+	await releaseLeft(directory);
+	if (!isServed) return;
+	// It may have been in the middle of making one more, and could not end before what it has was released.
+	const deadline = performance.now() + endPatience;
+	while (!(await hasEnded(directory))) {
+		if (performance.now() > deadline) throw new Error(`the device server of ${directory} does not end`);
+		await sleep(20);
+	}
+	await releaseLeft(directory);
+}
+
+/** Whether no device server of the instance lives any more. */
+async function hasEnded(directory: string): Promise<boolean> {
+	try {
+		const lock = await lockServer(directory);
+		await lock?.release();
+		return lock !== undefined;
+	} catch (error) {
+		if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return true; // it has got no directory yet
+		throw error;
+	}
+}
+
+/** What there is of the instance's devices now. */
+export async function releaseLeft(directory: string): Promise<void> {
 	const resolved = path.resolve(directory);
 	const label = instanceLabel(resolved);
 	const loops = (await listLoopDevices()).filter((loop) => loop.label.startsWith(`${label}/`));

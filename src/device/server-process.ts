@@ -16,11 +16,11 @@ export class ServerProcess {
 	readonly #channel: Channel;
 	#stderr = '';
 
-	/** `onEnd` is called once, with how it ended: a phrase that goes on from "the device server ". */
-	constructor(config: ServerConfig, onMessage: (message: Message) => void, onEnd: (how: string) => void) {
+	/** It keeps `lock`, a descriptor, open to its end. `onEnd` is called once, with how it ended: a phrase that goes on from "the device server ". */
+	constructor(config: ServerConfig, lock: number, onMessage: (message: Message) => void, onEnd: (how: string) => void) {
 		const main = fileURLToPath(new URL('./server-main.js', import.meta.url));
 		// A session of its own: signals of the terminal reach the builder alone.
-		this.#child = spawn(process.execPath, [main, JSON.stringify(config)], { detached: true, stdio: ['ignore', 'ignore', 'pipe', 'pipe'], cwd: '/' });
+		this.#child = spawn(process.execPath, [main, JSON.stringify(config)], { detached: true, stdio: ['ignore', 'ignore', 'pipe', 'pipe', lock], cwd: '/' });
 		this.#socket = this.#child.stdio[3] as Socket;
 		this.#channel = new Channel(this.#socket, onMessage, () => undefined);
 		this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {

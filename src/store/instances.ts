@@ -45,11 +45,6 @@ export class Instance {
 		return path.join(this.runDirectory, this.id);
 	}
 
-	/** Holds the instance's lock: a child process that inherits it keeps the instance alive too. */
-	get lockDescriptor(): number {
-		return this.lock.fd;
-	}
-
 	/** Removes the working files and gives up the id. Fails, and leaves all, while something is mounted there. */
 	async close(): Promise<void> {
 		await removeFiles(this.runDirectory, this.id);

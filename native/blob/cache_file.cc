@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include <algorithm>
 #include <cstring>
@@ -19,9 +20,10 @@ namespace {
 
 constexpr uint64_t kPage = 4096;
 constexpr char kMagic[16] = "obd block cache";
-constexpr uint64_t kVersion = 2;
+constexpr uint64_t kVersion = 3;
 constexpr uint64_t kPresent = uint64_t{1} << 63;  // low 32 bits: CRC-32C of the extent
 constexpr uint32_t kCrcSeed = 0xffffffff;
+constexpr size_t kMaxPadding = 8192;
 
 struct Header {
   char magic[16];
@@ -78,6 +80,20 @@ uint64_t entry_for(const void* data, size_t count) { return kPresent | crc32c_ra
 
 uint64_t entry_offset(uint64_t extent) { return kPage + extent * sizeof(uint64_t); }
 
+// With the little that lacks to 64 KiB, so that the kernel takes one piece of memory for all of it.
+void write_slot(int fd, const void* data, size_t count, uint64_t offset, const std::string& path) {
+  static const char zeros[kMaxPadding] = {};
+  const size_t padding = count < kExtentSize && kExtentSize - count <= kMaxPadding ? kExtentSize - count : 0;
+  const iovec parts[2] = {{const_cast<void*>(data), count}, {const_cast<char*>(zeros), padding}};
+  ssize_t done;
+  do {
+    done = ::pwritev(fd, parts, 2, static_cast<off_t>(offset));
+  } while (done < 0 && errno == EINTR);
+  if (done < 0) throw_errno("write " + path + " at byte " + std::to_string(offset));
+  if (static_cast<size_t>(done) >= count) return;
+  pwrite_full(fd, static_cast<const char*>(data) + done, count - static_cast<size_t>(done), offset + static_cast<size_t>(done), path);
+}
+
 // For what may fail without harm: the next comparison of checksums finds out.
 void try_write(int fd, const void* data, size_t count, uint64_t offset) noexcept {
   [[maybe_unused]] const ssize_t n = ::pwrite(fd, data, count, static_cast<off_t>(offset));
@@ -96,15 +112,22 @@ CacheFile::CacheFile(const std::string& dir, const std::string& digest, uint64_t
     : path_(dir + "/" + file_name(digest)),
       digest_(digest),
       size_(size),
-      layout_(size, nullptr),
-      data_start_(kPage + round_up(layout_.count() * sizeof(uint64_t), kPage)),
-      sound_(new std::atomic<bool>[layout_.count()]()) {
+      layout_(0, nullptr),
+      pieces_start_(kPage + round_up(ExtentLayout::max_count(size) * sizeof(uint64_t), kPage)),
+      data_start_(round_up(pieces_start_ + size, kExtentSize)) {
+  set_layout(ExtentLayout(size, nullptr));
   std::filesystem::create_directories(dir);
   for (int round = 0; round < 100; ++round) {
     if (open_existing()) return;
     create();
   }
   throw_errno("open " + path_, EBUSY);
+}
+
+void CacheFile::set_layout(ExtentLayout layout) {
+  layout_ = std::move(layout);
+  slot_ = round_up(std::max(layout_.longest(), kExtentSize), kExtentSize);
+  sound_.reset(new std::atomic<bool>[layout_.count()]());
 }
 
 // False when there is none, or when it has gone away while it was opened. One of something else is removed.
@@ -133,7 +156,6 @@ void CacheFile::create() {
   }
   const Header header = header_for(digest_, size_);
   pwrite_full(fd.get(), &header, sizeof(header), 0, path_);
-  if (::ftruncate(fd.get(), static_cast<off_t>(data_start_ + size_)) != 0) throw_errno("truncate " + path_);
 }
 
 bool CacheFile::matches_header() const {
@@ -150,28 +172,35 @@ bool CacheFile::has(uint64_t extent) {
 
 bool CacheFile::check_on_disk(uint64_t extent) {
   const uint64_t length = layout_.length(extent);
-  if (length > 0) {
-    uint64_t entry = 0;
-    if (read_some(fd_.get(), &entry, sizeof(entry), entry_offset(extent)) != sizeof(entry)) return false;
-    if ((entry & kPresent) == 0) return false;
-    thread_local Scratch scratch;
-    char* const data = scratch.get(length);
-    if (read_some(fd_.get(), data, length, data_start_ + layout_.start(extent)) != length || entry_for(data, length) != entry) {
-      forget(extent);
-      return false;
-    }
+  uint64_t entry = 0;
+  if (read_some(fd_.get(), &entry, sizeof(entry), entry_offset(extent)) != sizeof(entry)) return false;
+  if ((entry & kPresent) == 0) return false;
+  thread_local Scratch scratch;
+  char* const data = scratch.get(length);
+  if (read_some(fd_.get(), data, length, position(extent)) != length || entry_for(data, length) != entry) {
+    forget(extent);
+    return false;
   }
   sound_[extent].store(true, std::memory_order_release);
   return true;
 }
 
 bool CacheFile::read(void* buf, size_t count, uint64_t offset) {
-  return read_some(fd_.get(), buf, count, data_start_ + offset) == count;
+  auto* out = static_cast<char*>(buf);
+  for (uint64_t extent = layout_.at(offset); count > 0; ++extent) {
+    const uint64_t skip = offset - layout_.start(extent);
+    const size_t part = static_cast<size_t>(std::min<uint64_t>(count, layout_.length(extent) - skip));
+    if (read_some(fd_.get(), out, part, position(extent) + skip) != part) return false;
+    out += part;
+    offset += part;
+    count -= part;
+  }
+  return true;
 }
 
 void CacheFile::store(uint64_t extent, const void* data) {
   const uint64_t length = layout_.length(extent);
-  pwrite_full(fd_.get(), data, length, data_start_ + layout_.start(extent), path_);
+  write_slot(fd_.get(), data, length, position(extent), path_);
   const uint64_t entry = entry_for(data, length);
   pwrite_full(fd_.get(), &entry, sizeof(entry), entry_offset(extent), path_);
   sound_[extent].store(true, std::memory_order_release);
@@ -217,7 +246,7 @@ std::vector<BlobPiece> CacheFile::opening_pieces() {
     const auto& [offset, length, crc] = record.pieces[i];
     if (length > kMaxOpeningBytes || offset > size_ || length > size_ - offset) return {};
     BlobPiece piece{offset, std::string(length, '\0')};
-    if (!read(piece.bytes.data(), length, offset) || entry_for(piece.bytes.data(), length) != crc) return {};
+    if (read_some(fd_.get(), piece.bytes.data(), length, pieces_start_ + offset) != length || entry_for(piece.bytes.data(), length) != crc) return {};
     pieces.push_back(std::move(piece));
   }
   return pieces;
@@ -228,7 +257,7 @@ void CacheFile::keep_opening_pieces(const std::vector<BlobPiece>& pieces) {
   if (pieces.size() > kMaxOpeningPieces) return;  // they are fetched again next time
   for (const BlobPiece& piece : pieces) {
     if (piece.bytes.size() > kMaxOpeningBytes) return;
-    pwrite_full(fd_.get(), piece.bytes.data(), piece.bytes.size(), data_start_ + piece.offset, path_);
+    pwrite_full(fd_.get(), piece.bytes.data(), piece.bytes.size(), pieces_start_ + piece.offset, path_);
     record.pieces[record.count++] = {piece.offset, piece.bytes.size(), entry_for(piece.bytes.data(), piece.bytes.size())};
   }
   record.crc = record_crc(record);
@@ -239,10 +268,7 @@ bool CacheFile::is_complete() {
   uint64_t extent = complete_to_.load(std::memory_order_relaxed);
   for (; extent < layout_.count(); ++extent) {
     uint64_t entry = 0;
-    if (layout_.length(extent) > 0 && (read_some(fd_.get(), &entry, sizeof(entry), entry_offset(extent)) != sizeof(entry) ||
-                                       (entry & kPresent) == 0)) {
-      break;
-    }
+    if (read_some(fd_.get(), &entry, sizeof(entry), entry_offset(extent)) != sizeof(entry) || (entry & kPresent) == 0) break;
   }
   complete_to_.store(extent, std::memory_order_relaxed);
   if (extent < layout_.count()) return false;
@@ -254,13 +280,11 @@ bool CacheFile::is_complete() {
 }
 
 std::string CacheFile::compute_digest() {
-  constexpr size_t kPiece = 1 << 20;
   files::Sha256 sum;
-  std::vector<char> buf(kPiece);
-  for (uint64_t at = 0; at < size_; at += kPiece) {
-    const size_t count = static_cast<size_t>(std::min<uint64_t>(kPiece, size_ - at));
-    pread_full(fd_.get(), buf.data(), count, data_start_ + at, path_);
-    sum.update(buf.data(), count);
+  std::vector<char> buf(slot_);
+  for (uint64_t extent = 0; extent < layout_.count(); ++extent) {
+    pread_full(fd_.get(), buf.data(), layout_.length(extent), position(extent), path_);
+    sum.update(buf.data(), layout_.length(extent));
   }
   return files::digest_string(sum.finish());
 }

@@ -2,10 +2,11 @@
 // table that says which, with a checksum each. Several processes may use one file at once, and it may be
 // deleted at any time: whoever has it open goes on.
 //
-//   [header 4096][table: 8 bytes an extent, rounded up to 4096][data: the blob's bytes at data_start + offset]
+//   [header 4096][table: 8 bytes an extent, rounded up to 4096][pieces: at the blob's offsets][data: a slot an extent]
 //
-// The header page also lists the pieces that opening the blob needed (trailer, index), which lie at their
-// places in the data, and says whether the whole blob was compared with its digest.
+// The header page also lists the pieces that opening the blob needed (trailer, index), which lie apart because nobody
+// knows the extents yet, and says whether the whole blob was compared with its digest. Slots are multiples of 64 KiB:
+// the kernel keeps aligned data in large pieces of memory, which are read twice as fast as many small ones.
 //
 // A table entry is written after its data, and an entry is trusted only once its checksum was compared in
 // this process: what a crash or the disk tore is found and fetched again.
@@ -35,7 +36,7 @@ class CacheFile {
   CacheFile(const std::string& dir, const std::string& digest, uint64_t size);
 
   // Cuts the extents anew. Before any of them is used.
-  void set_layout(ExtentLayout layout) { layout_ = std::move(layout); }
+  void set_layout(ExtentLayout layout);
   const ExtentLayout& layout() const { return layout_; }
 
   // Whether the extent is here and sound. Compares its checksum the first time.
@@ -75,13 +76,15 @@ class CacheFile {
   void create();
   bool matches_header() const;
   bool check_on_disk(uint64_t extent);
+  uint64_t position(uint64_t extent) const { return data_start_ + extent * slot_; }
   bool lock_bytes(short type, uint64_t offset, uint64_t count) noexcept;
 
   std::string path_;
   std::string digest_;
   uint64_t size_;
   ExtentLayout layout_;
-  uint64_t data_start_;
+  uint64_t slot_;  // bytes of the file for an extent
+  uint64_t pieces_start_, data_start_;
   UniqueFd fd_;
   std::unique_ptr<std::atomic<bool>[]> sound_;   // checked in this process
   std::atomic<uint64_t> complete_to_{0};  // extents before this one are in the table

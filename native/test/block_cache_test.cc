@@ -131,7 +131,8 @@ TEST_CASE("extents are whole blocks, which are checked before they are stored") 
   const auto disk = process.open(blob);
   const ExtentLayout& layout = blob->layout();
   for (uint64_t extent = 0; extent < layout.count(); ++extent) {
-    CHECK(layout.at(layout.start(extent)) >= extent);
+    CHECK(layout.at(layout.start(extent)) == extent);
+    CHECK(layout.at(layout.start(extent + 1) - 1) == extent);
     std::string bytes = registry.content.substr(layout.start(extent), layout.length(extent));
     CHECK(blob->check(extent, bytes.data()) == "");
     if (extent == 0 || extent + 3 > layout.count()) continue;  // head and tail have bytes without a checksum
@@ -146,6 +147,30 @@ TEST_CASE("extents are whole blocks, which are checked before they are stored") 
     if (!request.again) data[data.size() / 2] = static_cast<char>(data[data.size() / 2] ^ 1);
   };
   CHECK(process.read_all(*disk) == expected);
+}
+
+TEST_CASE("blobs of every size and block size are cut without a gap, and never into more extents than there is room for") {
+  Random random(3);
+  for (const uint32_t block_size : {4096u, 16384u, 65536u}) {
+    for (const uint64_t count : {uint64_t{1}, uint64_t{2}, uint64_t{40}, uint64_t{3000}}) {
+      const auto table = std::make_shared<JumpTable>(512, block_size);
+      for (uint64_t i = 0; i < count; ++i) table->append(static_cast<uint32_t>(5 + random.below(block_size + 200)));
+      const StoredBlocks blocks(table, 1536, true);
+      const uint64_t size = 1536 + table->offset(count) + random.below(200000);
+      const ExtentLayout layout(size, &blocks);
+      CHECK(layout.count() <= ExtentLayout::max_count(size));
+      CHECK(layout.start(0) == 0);
+      CHECK(layout.start(layout.count()) == size);
+      for (uint64_t extent = 0; extent < layout.count(); ++extent) {
+        CHECK(layout.length(extent) > 0);
+        CHECK(layout.length(extent) <= layout.longest());
+        CHECK(blocks.align_down(layout.start(extent)) == layout.start(extent));
+        CHECK(blocks.align_up(layout.start(extent)) == layout.start(extent));
+      }
+      CHECK(layout.longest() <= std::max<uint64_t>(kExtentSize, block_size + 205));
+    }
+  }
+  CHECK(ExtentLayout(0, nullptr).count() == 0);
 }
 
 TEST_CASE("one damaged extent of many is fetched again alone, and keeps nobody else waiting") {

@@ -20,9 +20,13 @@ uint64_t StoredBlocks::first_block(uint64_t offset) const {
   return low;
 }
 
+uint64_t StoredBlocks::align_down(uint64_t offset) const {
+  if (!is_inside(offset)) return offset;
+  return offset_ + table_->offset(first_block(offset - offset_ + 1) - 1);
+}
+
 uint64_t StoredBlocks::align_up(uint64_t offset) const {
-  const uint64_t end = table_->offset(table_->blocks());
-  if (offset <= offset_ + table_->offset(0) || offset >= offset_ + end) return offset;
+  if (!is_inside(offset)) return offset;
   return offset_ + table_->offset(first_block(offset - offset_));
 }
 

@@ -319,7 +319,7 @@ test('damage in the block cache is found, thrown away and fetched again', async 
 	const cache = path.join(place.root, 'cache', 'blocks');
 	await withServer(place, (server) => withLayers(server, lowers, async (device) => t.is(await sha256(device.path), stackSha256)));
 	const damage: ((file: string) => Promise<void>)[] = [
-		(file) => overwrite(file, 0.5, Buffer.from('damage')), // data
+		(file) => overwrite(file, 0.75, Buffer.alloc(16 * 1024, 'damage')), // data
 		(file) => overwrite(file, 4096, Buffer.alloc(8, 0xff)), // the table of what is there
 		(file) => overwrite(file, 20, Buffer.alloc(8, 7)), // header
 		async (file) => truncate(file, Math.floor((await stat(file)).size / 2)),

@@ -370,15 +370,7 @@ std::vector<ext4::ExplainedBlob> DeviceHost::explain_reads() {
     const std::lock_guard lock(mutex_);
     bases = bases_;
   }
-  ext4::FetchedRanges fetched = fetches_.fetched_ranges();
-  std::vector<ext4::ExplainedBlob> explained;
-  for (const auto& base : bases) {
-    for (ext4::ExplainedBlob& blob : explain_base(fetches_, base, fetched)) {
-      fetched.erase(blob.digest);
-      explained.push_back(std::move(blob));
-    }
-  }
-  return explained;
+  return explain_bases(fetches_, bases, fetches_.fetched_ranges());
 }
 
 void DeviceHost::verify(uint64_t number) {

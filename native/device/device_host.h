@@ -107,8 +107,7 @@ class DeviceHost {
   void replay_trace(uint64_t device, const std::string& trace);
   // From now on keeps what explain_reads() needs: which bytes were fetched, and the bases of the devices.
   void note_reads();
-  // What was fetched so far, by the files behind it. A layer that several bases have is explained by the first of
-  // them. May have to fetch more for it, which is not in the report.
+  // What was fetched so far, by the files behind it. May have to fetch more for it, which is not in the report.
   std::vector<ext4::ExplainedBlob> explain_reads();
   // Reads all of a remote layer and compares it with its digest. Does nothing for one in a file.
   void verify(uint64_t layer);

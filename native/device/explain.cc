@@ -4,17 +4,27 @@
 #include "lsmt/stack.h"
 
 namespace obd {
+namespace {
 
-std::vector<ext4::ExplainedBlob> explain_base(FetchManager& fetches, const std::vector<std::shared_ptr<Layer>>& layers,
-                                              const ext4::FetchedRanges& fetched) {
-  if (ext4::unexplained_reads(layers, "", fetched).empty()) return {};
+ext4::Base read_base(FetchManager& fetches, const std::vector<std::shared_ptr<Layer>>& layers) {
   try {
     Stack disk(layers, nullptr);
     ext4::FileSystem fs(disk.size(), [&](void* buf, size_t count, uint64_t offset) { read_waiting(fetches, disk, buf, count, offset); });
-    return ext4::explain_reads(layers, ext4::FileMap(fs), fetched);
+    return {layers, ext4::FileMap(fs), ""};
   } catch (const std::exception& e) {
-    return ext4::unexplained_reads(layers, std::string("not explained: ") + e.what(), fetched);
+    return {layers, std::nullopt, e.what()};
   }
+}
+
+}  // namespace
+
+std::vector<ext4::ExplainedBlob> explain_bases(FetchManager& fetches, const std::vector<std::vector<std::shared_ptr<Layer>>>& bases,
+                                               const ext4::FetchedRanges& fetched) {
+  std::vector<ext4::Base> read;
+  for (const auto& layers : bases) {
+    if (ext4::is_fetched(layers, fetched)) read.push_back(read_base(fetches, layers));
+  }
+  return ext4::explain_reads(read, fetched);
 }
 
 }  // namespace obd

@@ -1,4 +1,4 @@
-// What was fetched of a base, told by the files of its file system.
+// What was fetched of lazy bases, told by the files of their file systems.
 #pragma once
 #include <memory>
 #include <vector>
@@ -9,9 +9,9 @@
 
 namespace obd {
 
-// `layers` bottom first: a whole file system; `fetched` by digest. Reads all of the file system's metadata, which may
-// have to be fetched for it: waits. When that fails, the reason is in the report.
-std::vector<ext4::ExplainedBlob> explain_base(FetchManager& fetches, const std::vector<std::shared_ptr<Layer>>& layers,
-                                              const ext4::FetchedRanges& fetched);
+// Each of `bases` is the layers of a whole file system, bottom first; `fetched` by digest. Reads all metadata of the file
+// systems that have part in it, which may have to be fetched for it: waits. When that fails, the reason is in the report.
+std::vector<ext4::ExplainedBlob> explain_bases(FetchManager& fetches, const std::vector<std::vector<std::shared_ptr<Layer>>>& bases,
+                                               const ext4::FetchedRanges& fetched);
 
 }  // namespace obd

@@ -55,11 +55,86 @@ std::vector<std::vector<Segment>> visible_parts(const std::vector<std::shared_pt
   return parts;
 }
 
-class LayerExplainer {
- public:
-  LayerExplainer(const SealedLayer& layer, const std::vector<Segment>& visible, const FileMap& files)
-      : layer_(layer), visible_(visible), own_(stored_parts(layer.index()->segments())), files_(files) {}
+// A layer as one base shows it.
+struct View {
+  std::shared_ptr<SealedLayer> layer;
+  std::vector<Segment> visible;  // in the order these have in the layer
+  std::vector<Segment> own;      // all it has, likewise
+  const FileMap* files;
+  uint64_t shift;  // from the offsets of what is explained to those of layer->data()
+};
 
+std::vector<Segment>::const_iterator first_behind(const std::vector<Segment>& parts, uint64_t begin) {
+  return std::partition_point(parts.begin(), parts.end(), [&](const Segment& s) { return s.mend() * kSector <= begin; });
+}
+
+// Names parts of a layer's content: as the first base calls them that has a name for them. One that replaced them, or
+// whose files have gone, leaves them to the next.
+class ContentNames {
+ public:
+  ContentNames(const std::vector<View>& views, const char* other) : views_(views), other_(other) {}
+
+  // Calls give(to, name) for the parts of [begin, end), ascending: each goes from the end of the last to `to`.
+  template <typename Give>
+  void each(uint64_t begin, uint64_t end, Give give) const {
+    each_from(0, kHidden, begin, end, give);
+  }
+
+ private:
+  template <typename Give>
+  void each_from(size_t number, const char* unseen, uint64_t begin, uint64_t end, Give give) const {
+    if (begin >= end) return;
+    if (number == views_.size()) return each_unseen(unseen, begin, end, give);
+    const View& view = views_[number];
+    uint64_t at = begin;
+    const auto next_view = [&](uint64_t to, const char* otherwise) {
+      each_from(number + 1, otherwise, at, to, give);
+      at = std::max(at, to);
+    };
+    for (auto part = first_behind(view.visible, begin + view.shift); part != view.visible.end(); ++part) {
+      const uint64_t from = part->moffset * kSector;
+      if (from >= end + view.shift) break;
+      next_view(from - std::min(from, view.shift), unseen);
+      const uint64_t to = std::min<uint64_t>(end, part->mend() * kSector - view.shift);
+      if (to <= at) continue;
+      const uint64_t disk = part->offset * kSector + (at + view.shift - from), shift = disk - at;
+      view.files->for_each(disk, to + shift, [&](uint64_t first, uint64_t last, const std::string& path) {
+        next_view(first - shift, kUnowned);
+        give(last - shift, path);
+        at = std::max(at, last - shift);
+      });
+      next_view(to, kUnowned);
+    }
+    next_view(end, unseen);
+  }
+
+  // What no base has a name for: data, or nothing of a disk.
+  template <typename Give>
+  void each_unseen(const char* unseen, uint64_t begin, uint64_t end, Give give) const {
+    const View& view = views_.front();
+    for (auto part = first_behind(view.own, begin + view.shift); part != view.own.end() && part->moffset * kSector < end + view.shift; ++part) {
+      const uint64_t from = part->moffset * kSector;
+      give(from - std::min(from, view.shift), other_);
+      give(std::min<uint64_t>(end, part->mend() * kSector - view.shift), unseen);
+    }
+    give(end, other_);
+  }
+
+  const std::vector<View>& views_;
+  const char* const other_;  // what there is beside the disk's data
+};
+
+// A blob as its bases show it: one of layers, or a target, which such a layer points into.
+class BlobExplainer {
+ public:
+  BlobExplainer(const std::vector<View>& views, bool is_target)
+      : layer_(*views.front().layer), is_target_(is_target), names_(views, layer_.target() ? kTar : kFormat) {}
+
+  void add(BlobRange range, Shares& shares) const {
+    if (is_target_) add_target(range, shares); else add_own(range, shares);
+  }
+
+ private:
   // Bytes of the layer's own blob.
   void add_own(BlobRange range, Shares& shares) const {
     if (layer_.target()) {
@@ -83,7 +158,7 @@ class LayerExplainer {
   void add_target(BlobRange range, Shares& shares) const {
     const auto* gzip = dynamic_cast<const GzipFile*>(layer_.target().get());
     if (gzip == nullptr) {
-      add_content(layer_.target_begin() + range.begin, layer_.target_begin() + range.end, range.end - range.begin, shares);
+      add_content(range.begin, range.end, range.end - range.begin, shares);
       return;
     }
     // Which bytes of a piece are behind which of its content cannot be told: all of it counts alike.
@@ -93,12 +168,11 @@ class LayerExplainer {
       const uint64_t begin = std::max(range.begin, index.entries()[i].packed), end = std::min(range.end, index.packed_end(i));
       if (begin >= end || index.plain_end(i) <= index.entries()[i].plain) continue;
       explained += end - begin;
-      add_content(layer_.target_begin() + index.entries()[i].plain, layer_.target_begin() + index.plain_end(i), end - begin, shares);
+      add_content(index.entries()[i].plain, index.plain_end(i), end - begin, shares);
     }
     shares[kGzip] += range.end - range.begin - explained;
   }
 
- private:
   // Stored bytes of the ZFile.
   void add_blocks(uint64_t begin, uint64_t end, Shares& shares) const {
     const JumpTable& table = *layer_.zfile()->jump_table();
@@ -117,7 +191,7 @@ class LayerExplainer {
     shares[kFormat] += end - begin - explained;
   }
 
-  // Bytes of layer.data(), behind which there are `weight` bytes of the blob.
+  // Bytes of the content, behind which there are `weight` bytes of the blob.
   void add_content(uint64_t begin, uint64_t end, uint64_t weight, Shares& shares) const {
     if (begin >= end) {
       shares[kFormat] += weight;
@@ -125,55 +199,39 @@ class LayerExplainer {
     }
     Dealer dealer(weight, end - begin);
     uint64_t at = begin;
-    const auto give = [&](uint64_t to, const std::string& path) {
+    names_.each(begin, end, [&](uint64_t to, const std::string& name) {
       if (to <= at) return;
-      shares[path] += dealer.take(to - at);
+      shares[name] += dealer.take(to - at);
       at = to;
-    };
-    for (auto next = first_behind(visible_, begin); next != visible_.end() && next->moffset * kSector < end; ++next) {
-      give_unseen(next->moffset * kSector, at, give);
-      const uint64_t to = std::min<uint64_t>(end, next->mend() * kSector);
-      if (to <= at) continue;
-      const uint64_t disk = next->offset * kSector + (at - next->moffset * kSector), shift = disk - at;
-      files_.for_each(disk, to + shift, [&](uint64_t first, uint64_t last, const std::string& path) {
-        give(first - shift, kUnowned);
-        give(last - shift, path);
-      });
-      give(to, kUnowned);
-    }
-    give_unseen(end, at, give);
-  }
-
-  // What of the content, from `at` on, is not on the disk: no part of it, or data that layers above have replaced.
-  template <typename Give>
-  void give_unseen(uint64_t to, const uint64_t& at, Give give) const {
-    const char* const other = layer_.target() ? kTar : kFormat;
-    for (auto next = first_behind(own_, at); next != own_.end() && next->moffset * kSector < to; ++next) {
-      give(next->moffset * kSector, other);
-      give(std::min<uint64_t>(to, next->mend() * kSector), kHidden);
-    }
-    give(to, other);
-  }
-
-  static std::vector<Segment>::const_iterator first_behind(const std::vector<Segment>& parts, uint64_t begin) {
-    return std::partition_point(parts.begin(), parts.end(), [&](const Segment& s) { return s.mend() * kSector <= begin; });
+    });
   }
 
   const SealedLayer& layer_;
-  const std::vector<Segment>& visible_;
-  const std::vector<Segment> own_;  // all it has, in the same order
-  const FileMap& files_;
+  const bool is_target_;
+  const ContentNames names_;
 };
 
-// Calls visit(layer number, name, whether it is the layer's target) for each blob of which something was fetched.
-template <typename Visit>
-void for_each_blob(const std::vector<std::shared_ptr<Layer>>& layers, const FetchedRanges& fetched, Visit visit) {
-  for (size_t i = 0; i < layers.size(); i++) {
-    const auto sealed = std::dynamic_pointer_cast<SealedLayer>(layers[i]);
+// What is known of a blob of which something was fetched.
+struct BlobViews {
+  bool is_target = false;
+  std::vector<View> views;
+  std::string problem;  // of a base that has it and cannot be read
+};
+
+void add_base(const Base& base, const FetchedRanges& fetched, std::map<std::string, BlobViews>& blobs) {
+  const auto visible = visible_parts(base.layers);
+  for (size_t i = 0; i < base.layers.size(); i++) {
+    const auto sealed = std::dynamic_pointer_cast<SealedLayer>(base.layers[i]);
     if (!sealed) continue;
     const auto add = [&](const std::string& name, bool is_target) {
-      const auto found = fetched.find(name);
-      if (found != fetched.end()) visit(i, *sealed, *found, is_target);
+      if (fetched.count(name) == 0) return;
+      BlobViews& blob = blobs[name];
+      blob.is_target = is_target;
+      if (!base.files) {
+        blob.problem = base.problem;
+        return;
+      }
+      blob.views.push_back({sealed, visible[i], stored_parts(sealed->index()->segments()), &*base.files, is_target ? sealed->target_begin() : 0});
     };
     add(sealed->name(), false);
     if (sealed->target()) add(sealed->target()->name(), true);
@@ -191,28 +249,29 @@ ExplainedBlob sorted(const std::string& digest, const Shares& shares) {
 
 }  // namespace
 
-std::vector<ExplainedBlob> explain_reads(const std::vector<std::shared_ptr<Layer>>& layers, const FileMap& files, const FetchedRanges& fetched) {
-  const auto visible = visible_parts(layers);
-  std::vector<ExplainedBlob> blobs;
-  for_each_blob(layers, fetched, [&](size_t i, const SealedLayer& layer, const FetchedRanges::value_type& blob, bool is_target) {
-    const LayerExplainer explainer(layer, visible[i], files);
-    Shares shares;
-    for (const BlobRange& range : blob.second) {
-      if (is_target) explainer.add_target(range, shares); else explainer.add_own(range, shares);
-    }
-    blobs.push_back(sorted(blob.first, shares));
+bool is_fetched(const std::vector<std::shared_ptr<Layer>>& layers, const FetchedRanges& fetched) {
+  return std::any_of(layers.begin(), layers.end(), [&](const std::shared_ptr<Layer>& layer) {
+    const auto sealed = std::dynamic_pointer_cast<SealedLayer>(layer);
+    return sealed && (fetched.count(sealed->name()) > 0 || (sealed->target() && fetched.count(sealed->target()->name()) > 0));
   });
-  return blobs;
 }
 
-std::vector<ExplainedBlob> unexplained_reads(const std::vector<std::shared_ptr<Layer>>& layers, const std::string& reason, const FetchedRanges& fetched) {
-  std::vector<ExplainedBlob> blobs;
-  for_each_blob(layers, fetched, [&](size_t, const SealedLayer&, const FetchedRanges::value_type& blob, bool) {
+std::vector<ExplainedBlob> explain_reads(const std::vector<Base>& bases, const FetchedRanges& fetched) {
+  std::map<std::string, BlobViews> blobs;
+  for (const Base& base : bases) add_base(base, fetched, blobs);
+  std::vector<ExplainedBlob> explained;
+  for (const auto& [digest, blob] : blobs) {
     Shares shares;
-    for (const BlobRange& range : blob.second) shares["[" + reason + "]"] += range.end - range.begin;
-    blobs.push_back(sorted(blob.first, shares));
-  });
-  return blobs;
+    for (const BlobRange& range : fetched.at(digest)) {
+      if (blob.views.empty()) shares["[not explained: " + blob.problem + "]"] += range.end - range.begin;
+    }
+    if (!blob.views.empty()) {
+      const BlobExplainer explainer(blob.views, blob.is_target);
+      for (const BlobRange& range : fetched.at(digest)) explainer.add(range, shares);
+    }
+    explained.push_back(sorted(digest, shares));
+  }
+  return explained;
 }
 
 }  // namespace obd::ext4

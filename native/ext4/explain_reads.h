@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,11 +27,19 @@ struct ExplainedBlob {
   std::vector<Part> parts;  // the largest first; together exactly what was fetched
 };
 
-// `layers` bottom first, as the disk of `files` is made of them. A compressed block that holds parts of several files
-// counts for each in proportion. Blobs of which nothing was fetched are left out.
-std::vector<ExplainedBlob> explain_reads(const std::vector<std::shared_ptr<Layer>>& layers, const FileMap& files, const FetchedRanges& fetched);
+// A whole file system: its layers, bottom first, and whose each part of the disk is.
+struct Base {
+  std::vector<std::shared_ptr<Layer>> layers;
+  std::optional<FileMap> files;
+  std::string problem;  // why there is no map
+};
 
-// The same when there is no map: one part a blob, with the reason.
-std::vector<ExplainedBlob> unexplained_reads(const std::vector<std::shared_ptr<Layer>>& layers, const std::string& reason, const FetchedRanges& fetched);
+// A compressed block that holds parts of several files counts for each in proportion. A layer that several bases have
+// is told by all of them: what one has replaced, or does not know, may be another's file. Blobs of which nothing was
+// fetched are left out.
+std::vector<ExplainedBlob> explain_reads(const std::vector<Base>& bases, const FetchedRanges& fetched);
+
+// Whether anything was fetched of these.
+bool is_fetched(const std::vector<std::shared_ptr<Layer>>& layers, const FetchedRanges& fetched);
 
 }  // namespace obd::ext4

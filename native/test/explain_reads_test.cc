@@ -72,11 +72,11 @@ FileMap map_of(const std::vector<std::shared_ptr<Layer>>& layers) {
 }
 
 // The parts by path, checked to be the whole of what was fetched.
-std::map<std::string, uint64_t> explain(const std::vector<std::shared_ptr<Layer>>& layers, const FileMap& files, const std::string& name, const std::vector<BlobRange>& ranges) {
+std::map<std::string, uint64_t> explain(const std::vector<Base>& bases, const std::string& name, const std::vector<BlobRange>& ranges) {
   uint64_t fetched = 0, explained = 0;
   for (const BlobRange& range : ranges) fetched += range.end - range.begin;
   std::map<std::string, uint64_t> parts;
-  for (const ExplainedBlob& blob : explain_reads(layers, files, {{name, ranges}})) {
+  for (const ExplainedBlob& blob : explain_reads(bases, {{name, ranges}})) {
     CHECK(blob.digest == name);
     uint64_t last = UINT64_MAX;
     for (const auto& [path, bytes] : blob.parts) {
@@ -88,6 +88,10 @@ std::map<std::string, uint64_t> explain(const std::vector<std::shared_ptr<Layer>
   }
   CHECK(explained == fetched);
   return parts;
+}
+
+std::map<std::string, uint64_t> explain(const std::vector<std::shared_ptr<Layer>>& layers, const FileMap& files, const std::string& name, const std::vector<BlobRange>& ranges) {
+  return explain({{layers, files, ""}}, name, ranges);
 }
 
 }  // namespace
@@ -145,6 +149,31 @@ TEST_CASE("what a layer above has replaced is named so, in the layer below and n
   CHECK(below.at("/lib/big") > kBig / 3);
   CHECK(explain(layers, files, upper->name(), {{0, upper->blob()->size()}}).count("[hidden by layers above]") == 0);
   CHECK(explain(layers, files, "another", {}).empty());
+}
+
+TEST_CASE("a layer that several bases have is told by all of them, whichever comes first") {
+  TempDir dir;
+  const std::string disk = make_disk(dir, "-O none,extent");
+  const auto shared = layer_of(dir, "shared", disk, true);
+  // Of the one base every second block, of the other base the next to it.
+  const auto half = [&](const std::string& name, size_t rest) {
+    const auto above = layer_of(dir, name, disk, true, [&](size_t at) { return at % 8192 == rest && disk.find_first_not_of('\0', at) < at + 4096; });
+    const std::vector<std::shared_ptr<Layer>> layers{shared, above};
+    return Base{layers, map_of(layers), ""};
+  };
+  const Base even = half("even", 0), odd = half("odd", 4096);
+  const Base damaged{even.layers, std::nullopt, "the disk is on fire"};
+  const std::vector<BlobRange> all{{0, shared->blob()->size()}};
+  const auto alone = explain({even}, shared->name(), all);
+  CHECK(alone.at("[hidden by layers above]") > kBig / 3);
+  for (const std::vector<Base>& bases : {std::vector<Base>{even, odd}, {odd, even}, {damaged, even, odd, even}}) {
+    const auto parts = explain(bases, shared->name(), all);
+    CHECK(parts.count("[hidden by layers above]") == 0);
+    CHECK(parts.at("/lib/big") >= kBig);
+    CHECK(parts == explain({shared}, map_of({shared}), shared->name(), all));
+  }
+  CHECK(explain({damaged, even}, shared->name(), all) == alone);
+  CHECK(explain({damaged}, shared->name(), all).begin()->first == "[not explained: the disk is on fire]");
 }
 
 TEST_CASE("of a turboOCI layer both blobs are explained") {

@@ -173,7 +173,7 @@ export class SnapshotManager {
 
 	/**
 	 * Between builds: what is a blob in the store by now is known by its digest, so that a next build finds its
-	 * mounts, and is not kept frozen any more.
+	 * mounts, and is not kept frozen any more. Nor is open what was opened for a step that was not begun.
 	 */
 	async settle(): Promise<void> {
 		const frozen = [...this.#frozen];
@@ -183,7 +183,7 @@ export class SnapshotManager {
 			else if (mount.idle) await this.#discard(mount);
 		}));
 		for (const layer of frozen) this.#frozen.delete(layer);
-		await Promise.all(frozen.map((layer) => layer.release()));
+		await Promise.all([this.#opened.close(), ...frozen.map((layer) => layer.release())]);
 	}
 
 	/** Detaches what nobody uses, so that the blobs below can go. */
@@ -279,7 +279,8 @@ export class SnapshotManager {
 			// Only the server that froze it has it; a later one finds the blob. Without its former one it is not the layer.
 			lower: async () => (former || server.failure ? this.layer(await sealed).lower() : { kind: 'frozen', id: frozen.id }),
 		};
-		mount.standAt(snapshotOf([...parent.layers, layer]));
+		// What is likely to be read of the layers below stays likely.
+		mount.standAt({ ...snapshotOf([...parent.layers, layer]), ...(parent.trace && { trace: parent.trace }) });
 		await this.#trim();
 		return mount.snapshot;
 	}

@@ -1,7 +1,9 @@
 // Acceleration layers: recorded as overlaybd records them, replayed, and no part of what is built on them.
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import anyTest, { type TestFn } from 'ava';
@@ -88,6 +90,41 @@ test.serial('a priority list becomes the layer as it is', async (t) => {
 	await writeFile(list, 'bin/busybox\n');
 	t.regex((await runObdImage(store, ['record-trace', '--root', store.root, '--priority_list', list, `${host}/listed`, `${host}/listed:no`])).stderr, /bin\/busybox is no absolute path/);
 	t.regex((await runObdImage(store, ['record-trace', '--root', store.root, '--priority_list', list, `${host}/listed`, `${host}/listed:no`, 'sh'])).stderr, /can't be set at the same time/);
+	await nothingLeft(t, store);
+});
+
+test.serial('what an image is accelerated with is fetched too where the first steps on it come from the cache', async (t) => {
+	const { base, registry: { host } } = t.context;
+	const maker = await ownStore(t);
+	const big = randomBytes(3 * 1024 * 1024);
+	await build(maker, ['-t', `${host}/hinted`, '--push', await makeContext(maker, { Dockerfile: `FROM ${base}\nCOPY big /big\n`, big })]);
+	const list = path.join(maker.directory, 'list');
+	await writeFile(list, '/big\n');
+	const recorded = await runObdImage(maker, ['record-trace', '--root', maker.root, '--priority_list', list, `${host}/hinted`, `${host}/hinted:fast`]);
+	t.is(recorded.code, 0, recorded.stderr);
+	const digest = (await getManifest(host, 'hinted')).manifest.layers.at(-1)?.digest ?? '';
+
+	const proxy = await startProxy(host);
+	// A step asks this and goes on once the file has come, which nobody reads.
+	const fetched = (): number => proxy.passed.filter(({ url }) => url.includes(digest)).reduce((sum, { bytes }) => sum + bytes, 0);
+	const patience = Date.now() + 60_000;
+	const gate = http.createServer(async (_, response) => {
+		while (fetched() < big.length && Date.now() < patience) await new Promise((resolve) => { setTimeout(resolve, 20); });
+		response.writeHead(fetched() < big.length ? 504 : 200).end();
+	});
+	await new Promise<void>((resolve) => { gate.listen(0, '127.0.0.1', resolve); });
+	t.teardown(async () => {
+		await proxy.close();
+		gate.closeAllConnections();
+		await new Promise((resolve) => { gate.close(resolve); });
+	});
+	const store = await ownStore(t);
+	const onHinted = (last: string): Promise<string> => makeContext(store, { Dockerfile: `FROM ${proxy.host}/hinted:fast\nRUN true\n${last}` });
+	await build(store, [await onHinted('')]);
+	await rm(path.join(store.root, 'cache', 'blocks'), { recursive: true, force: true });
+	proxy.passed.length = 0;
+	const { stderr } = await build(store, ['--allow', 'network.host', await onHinted(`RUN --network=host wget -q -O /dev/null http://127.0.0.1:${(gate.address() as AddressInfo).port}/\n`)]);
+	t.regex(stderr, /#\d+ \[2\/3\] RUN true\n#\d+ CACHED/);
 	await nothingLeft(t, store);
 });
 

@@ -297,6 +297,7 @@ export class VertexRun<Session> {
 			return output(await this.host.runOf(edge.vertex).results(), edge.index);
 		}));
 		const preparing = this.vertex.op.prepare?.(inputs);
+		preparing?.catch(() => undefined); // seen below; there may be no place to run for a while
 		const release = await this.host.acquire(this.vertex.op.weight ?? 0, this.#abort.signal);
 		try {
 			await preparing;

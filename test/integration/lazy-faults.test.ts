@@ -174,6 +174,45 @@ test.serial('a running build, whatever the registry does', async (t) => {
 	await inGroups(cases, (one) => buildCase(t, one));
 });
 
+/** What opening says of the registry's part in it; damage there is found by what a layer's format has to find it. */
+const opening = (fault: LazyFault): RegExp => (/wrong bytes|zeros/.test(fault.name) ? /: (zfile|lsmt): |not an overlaybd layer/ : fault.lasting ?? /never/);
+
+/** The registry fails from the first read of a layer on: before the step has begun. */
+async function openingCase(t: ExecutionContext<Context>, one: Case): Promise<void> {
+	const { registry } = t.context;
+	const name = `${one.fault.name} while layers are opened, ${one.hits === 1 ? 'once' : 'for ever'}`;
+	const [store, proxy] = await Promise.all([makeStore(), startFaultProxy(registry.host)]);
+	try {
+		const context = await makeContext(store, { Dockerfile: `FROM ${proxy.host}/lazy\nRUN echo has begun; sha256sum -c /noise.sum\n` });
+		const args = ['--fetch-timeout', `${fetchTimeout}ms`, '--no-cache', context];
+		const done = misbehave(proxy, registry.host, one);
+		const fault = proxy.fault;
+		proxy.fault = (request, ...rest) => request.headers.range !== undefined && fault(request, ...rest);
+		const { code, stderr } = await runObd(store, args);
+		t.deepEqual(await leftoversOf(store), [], name);
+		t.true(done.count > 0, `${name}: it happened\n${stderr}`);
+		t.notRegex(stderr, /unhandled|at async /i, name);
+		if (one.hits === 1 || one.fault.lasting === undefined) t.is(code, 0, `${name}\n${stderr}`);
+		else {
+			t.is(code, 1, `${name}\n${stderr}`);
+			t.notRegex(stderr, / has begun$/m, name);
+			t.regex(stderr, opening(one.fault), name);
+			t.regex(stderr, /ERROR: failed to build: .*sha256:[0-9a-f]{64}/, name);
+		}
+		proxy.fault = () => false;
+		const again = await runObd(store, args);
+		t.is(again.code, 0, `${name}, built again\n${again.stderr}`);
+	} finally {
+		await proxy.stop();
+		await store.dispose();
+	}
+}
+
+test.serial('layers that are opened before a step, whatever the registry does', async (t) => {
+	t.timeout(240_000);
+	await inGroups(cases, (one) => openingCase(t, one));
+});
+
 test.serial('a registry that is away for a while is waited for, and one that stays away is named', async (t) => {
 	const { registry, digest, size } = t.context;
 	const [place, proxy] = await Promise.all([makePlace(), startFaultProxy(registry.host)]);

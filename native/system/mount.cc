@@ -5,11 +5,19 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 
+#include <cerrno>
+#include <chrono>
+#include <thread>
+
 #include "error.h"
 #include "system/unique_fd.h"
 
 namespace obd {
 namespace {
+
+// A child has all of our files open from its start until it runs its program: a mount may be in use that nobody uses.
+constexpr int kBusyRounds = 50;
+constexpr auto kBusyPause = std::chrono::milliseconds(10);
 
 UniqueFd open_path(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
@@ -29,7 +37,10 @@ void mount_fs(const std::string& source, const std::string& target, const std::s
 }
 
 void unmount(const std::string& target, bool detach) {
-  if (::umount2(target.c_str(), UMOUNT_NOFOLLOW | (detach ? MNT_DETACH : 0)) != 0) throw_errno("unmount " + target);
+  for (int round = 0; ::umount2(target.c_str(), UMOUNT_NOFOLLOW | (detach ? MNT_DETACH : 0)) != 0; ++round) {
+    if (errno != EBUSY || round == kBusyRounds) throw_errno("unmount " + target);
+    std::this_thread::sleep_for(kBusyPause);
+  }
 }
 
 void sync_fs(const std::string& path) {

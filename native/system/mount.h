@@ -8,7 +8,7 @@ namespace obd {
 void mount_fs(const std::string& source, const std::string& target, const std::string& type, unsigned long flags,
               const std::string& data);
 
-// umount2(2). `detach` takes it out of sight at once and frees it when its last user goes. Throws
+// umount2(2), again for half a second while the target is in use. `detach` takes it out of sight at once and frees it when its last user goes. Throws
 // std::system_error; a target that is no mount point (EINVAL) or is gone (ENOENT) is an error too.
 void unmount(const std::string& target, bool detach);
 

@@ -70,6 +70,11 @@ Napi::Value lock_file(const Napi::CallbackInfo& info) {
                        });
 }
 
+// malloc_trim(3) does not touch the free end of any heap but the first.
+constexpr int kKeptFreeBytes = 1 << 20;
+
+void keep_little_memory(const Napi::CallbackInfo&) { ::mallopt(M_TRIM_THRESHOLD, kKeptFreeBytes); }
+
 // malloc_trim(3). Takes milliseconds, but not of the event loop.
 Napi::Value trim_memory(const Napi::CallbackInfo& info) {
   return run(info.Env(), [] { ::malloc_trim(0); });
@@ -87,6 +92,7 @@ void export_system(Napi::Env env, Napi::Object exports) {
   exports.Set("clearLoopDevice", Napi::Function::New(env, clear_loop));
   exports.Set("lockFile", Napi::Function::New(env, lock_file));
   exports.Set("trimMemory", Napi::Function::New(env, trim_memory));
+  exports.Set("keepLittleMemory", Napi::Function::New(env, keep_little_memory));
 }
 
 }  // namespace obd

@@ -86,6 +86,7 @@ export class Builder {
 	#deviceServer: Promise<DeviceServer> | undefined;
 	#fetchingStopped = false;
 	#builds = 0;
+	#resting: Promise<void> = Promise.resolve();
 
 	private constructor(private readonly store: Store, private readonly lease: BuilderLease, instanceDir: string, options: BuilderOptions) {
 		const stores = new Stores(store, lease);
@@ -191,6 +192,18 @@ export class Builder {
 		await this.solver.idle();
 		if (this.#builds > 0) return;
 		await Promise.allSettled([this.#cache.touch(), this.#snapshots.settle()]);
+	}
+
+	/** While nothing is built: detaches what a next build could have gone on with, and ends the device server until then. */
+	rest(): Promise<void> {
+		const rest = async (): Promise<void> => {
+			if (this.#builds > 0) return;
+			await this.#settle();
+			if (this.#builds === 0) await this.#snapshots.discardIdle();
+			const server = await this.#deviceServer?.catch(() => undefined);
+			await server?.rest();
+		};
+		return (this.#resting = this.#resting.then(rest, rest));
 	}
 
 	/** What takes up the disk, the oldest first. */
@@ -334,6 +347,7 @@ export class Builder {
 		const attempt = async (work: () => Promise<unknown> | undefined): Promise<void> => {
 			await work()?.catch((error: unknown) => { failures.push(error); });
 		};
+		await attempt(() => this.#resting);
 		await attempt(() => this.#cache.touch());
 		await attempt(() => this.#snapshots.close());
 		if (this.#isPrivate) await attempt(() => umountIfMounted(this.#mountDir));

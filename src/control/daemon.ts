@@ -55,7 +55,7 @@ export function daemonServer({ builder, workerId, labels, entitlements, compress
 		statuses: new StatusLogs(),
 		history,
 		collector: new GarbageCollector(builder, gcPolicies, onError),
-		idleMemory: new IdleMemory(),
+		idleMemory: new IdleMemory(builder, onError),
 		entitlements,
 		provenanceEnv,
 		onError,

@@ -1,6 +1,6 @@
 // Starts the device server process and speaks for it: devices and layers as objects, errors as errors. When
 // the server dies, a new one takes its devices over where the kernel lets it, and calls without an answer
-// are made again.
+// are made again. One with nothing to serve can be ended; the next call that needs one starts it.
 import { mkdir, rm } from 'node:fs/promises';
 import type { DeviceKind } from '../native/device.js';
 import type { FileLock } from '../native/system.js';
@@ -72,7 +72,15 @@ class Client implements DeviceServer {
 	readonly #state = new ServedState();
 	readonly #pending = new Map<number, Pending>();
 	readonly #listeners = new Set<(error: DeviceError) => void>();
-	#process: ServerProcess;
+	/** None after a rest. */
+	#process: ServerProcess | undefined;
+	/** Settles when the one that was last sent to rest has ended: it and the next have the same directory. */
+	#rested: Promise<void> = Promise.resolve();
+	#waking = false;
+	/** Of the servers that rest, by digest. */
+	readonly #fetchedBefore = new Map<string, number>();
+	/** How often layers were opened that are not closed yet. */
+	#opened = 0;
 	/** False until the present server has taken over what there was: calls wait. */
 	#live = false;
 	#wasLive = false;
@@ -102,7 +110,9 @@ class Client implements DeviceServer {
 	async open(lowers: readonly LowerLayer[], prefetch: readonly TracedRun[]): Promise<OpenLayers> {
 		const layers = this.#newName();
 		await this.#call('open', { layers, lowers, prefetch });
-		return { close: () => this.#callIfThere('closeLayers', { layers }) };
+		this.#opened++;
+		let closing: Promise<void> | undefined;
+		return { close: () => (closing ??= this.#callIfThere('closeLayers', { layers }).finally(() => { this.#opened--; })) };
 	}
 
 	async attach({ lowers, writable, ...options }: AttachOptions): Promise<Device> {
@@ -128,8 +138,11 @@ class Client implements DeviceServer {
 		return () => void this.#listeners.delete(listener);
 	}
 
-	fetched(): Promise<Readonly<Record<string, number>>> {
-		return this.#call('fetched', null);
+	async fetched(): Promise<Readonly<Record<string, number>>> {
+		const now = this.#isResting ? {} : await this.#call('fetched', null);
+		const total = new Map(this.#fetchedBefore);
+		for (const [digest, bytes] of Object.entries(now)) total.set(digest, (total.get(digest) ?? 0) + bytes);
+		return Object.fromEntries(total);
 	}
 
 	explainReads(): Promise<ExplainedReads> {
@@ -137,11 +150,32 @@ class Client implements DeviceServer {
 	}
 
 	async stopFetching(): Promise<void> {
-		await this.#call('stopFetching', null);
+		if (!this.#isResting) await this.#call('stopFetching', null);
 	}
 
 	async resumeFetching(): Promise<void> {
-		await this.#call('resumeFetching', null);
+		if (!this.#isResting) await this.#call('resumeFetching', null);
+	}
+
+	async rest(): Promise<void> {
+		if (!this.#isIdle) return;
+		const fetched = await this.#call('fetched', null);
+		const server = this.#process;
+		if (!this.#isIdle || !server) return; // somebody has come meanwhile
+		for (const [digest, bytes] of Object.entries(fetched)) this.#fetchedBefore.set(digest, (this.#fetchedBefore.get(digest) ?? 0) + bytes);
+		this.#process = undefined;
+		this.#live = false;
+		this.#rested = endProcess(server);
+		await this.#rested;
+	}
+
+	/** Whether a server is there that has nothing to do. */
+	get #isIdle(): boolean {
+		return this.#live && this.#pending.size === 0 && this.#opened === 0 && this.#state.isEmpty && !this.#closing;
+	}
+
+	get #isResting(): boolean {
+		return !this.#process && !this.#waking && !this.#failure;
 	}
 
 	close(): Promise<void> {
@@ -150,10 +184,15 @@ class Client implements DeviceServer {
 	}
 
 	async #close(): Promise<void> {
-		this.#process.ref(true);
-		const timer = setTimeout(() => this.#process.kill(), closeDeadlineMs);
+		if (this.#isResting) {
+			this.#stopListening?.();
+			this.#failure = new DeviceServerError('the device server was closed');
+			await this.#rested;
+			return this.lock.release();
+		}
+		const timer = setTimeout(() => this.#process?.kill(), closeDeadlineMs);
 		await this.#call('close', null).catch(() => undefined); // it may have ended before
-		this.#process.hangUp();
+		this.#process?.hangUp();
 		await this.#over;
 		clearTimeout(timer);
 	}
@@ -227,50 +266,59 @@ class Client implements DeviceServer {
 		const call = this.#calls++;
 		return new Promise((resolve, reject) => {
 			this.#pending.set(call, { method, params, resolve: resolve as (result: unknown) => void, reject });
-			this.#process.ref(true);
-			if (this.#live) this.#process.send({ call, method, params });
+			this.#process?.ref(true);
+			if (this.#live) this.#process?.send({ call, method, params });
+			else if (this.#isResting) void this.#wake();
 		});
 	}
 
-	#start(): ServerProcess {
-		return new ServerProcess(
-			this.#config,
-			this.lock.fd,
-			(message) => this.#onMessage(message),
-			(how) => void this.#onEnd(how),
-		);
+	async #wake(): Promise<void> {
+		this.#waking = true;
+		await this.#rested;
+		this.#waking = false;
+		this.#process = this.#start();
 	}
 
-	#onMessage(message: Message): void {
-		if ('event' in message) return this.#onEvent(message.event, message.data);
-		if ('ask' in message) return void this.#answer(message);
+	/** What one says that was sent to rest is of no interest. */
+	#start(): ServerProcess {
+		const server: ServerProcess = new ServerProcess(
+			this.#config,
+			this.lock.fd,
+			(message) => { if (server === this.#process) this.#onMessage(message, server); },
+			(how) => { if (server === this.#process) void this.#onEnd(how); },
+		);
+		return server;
+	}
+
+	#onMessage(message: Message, server: ServerProcess): void {
+		if ('event' in message) return this.#onEvent(message.event, message.data, server);
+		if ('ask' in message) return void this.#answer(message, server);
 		if (!('reply' in message)) return;
-		if (message.reply === recoverCall) return this.#becomeLive();
+		if (message.reply === recoverCall) return this.#becomeLive(server);
 		const pending = this.#pending.get(message.reply);
 		this.#pending.delete(message.reply);
-		if (this.#pending.size === 0 && !this.#closing) this.#process.ref(false);
+		if (this.#pending.size === 0 && !this.#closing) server.ref(false);
 		if (message.error === undefined) return pending?.resolve(message.result);
 		const { message: text, code } = message.error;
 		pending?.reject(Object.assign(new Error(text), code !== undefined && { code }));
 	}
 
-	#onEvent(event: EventName, data: unknown): void {
+	#onEvent(event: EventName, data: unknown, server: ServerProcess): void {
 		if (event === 'ready') {
 			for (const call of this.#access?.calls() ?? []) this.#tell(call);
-			if (this.#restarts.length === 0) return this.#becomeLive();
+			if (this.#restarts.length === 0) return this.#becomeLive(server);
 			const params: ServerMethods['recover']['params'] = { ...this.#state.snapshot(), generation: this.#restarts.length };
-			this.#process.send({ call: recoverCall, method: 'recover', params });
+			server.send({ call: recoverCall, method: 'recover', params });
 		} else {
 			for (const listener of this.#listeners) listener(data as DeviceError);
 		}
 	}
 
 	#tell({ method, params }: AccessCall): void {
-		this.#process.send({ call: accessCall, method, params });
+		this.#process?.send({ call: accessCall, method, params });
 	}
 
-	async #answer({ ask, question }: QuestionMessage): Promise<void> {
-		const asker = this.#process;
+	async #answer({ ask, question }: QuestionMessage, asker: ServerProcess): Promise<void> {
 		try {
 			asker.send({ answer: ask, result: await this.#access?.answer(question) });
 		} catch (error) {
@@ -279,12 +327,12 @@ class Client implements DeviceServer {
 	}
 
 	/** The server can be called: whatever has no answer is asked, for the first time or again. */
-	#becomeLive(): void {
+	#becomeLive(server: ServerProcess): void {
 		this.#live = true;
 		this.#wasLive = true;
 		this.#becomeReady.resolve();
-		for (const [call, { method, params }] of this.#pending) this.#process.send({ call, method, params });
-		if (this.#pending.size === 0) this.#process.ref(false);
+		for (const [call, { method, params }] of this.#pending) server.send({ call, method, params });
+		if (this.#pending.size === 0) server.ref(false);
 	}
 
 	async #onEnd(how: string): Promise<void> {
@@ -315,4 +363,13 @@ class Client implements DeviceServer {
 		const lately = this.#restarts.filter((time) => performance.now() - time < restartPeriodMs);
 		return lately.length < maxRestarts;
 	}
+}
+
+/** Lets a server go that has nothing to do. */
+async function endProcess(server: ServerProcess): Promise<void> {
+	server.ref(true);
+	const timer = setTimeout(() => server.kill(), closeDeadlineMs);
+	server.hangUp();
+	await server.ended;
+	clearTimeout(timer);
 }

@@ -35,6 +35,11 @@ export class ServedState {
 	readonly #devices = new Map<string, DeviceState & { readonly attached: boolean }>();
 	readonly #layers = new Map<string, Kept>();
 
+	/** Whether there is nothing a server would have to have. */
+	get isEmpty(): boolean {
+		return this.#devices.size === 0 && this.#layers.size === 0;
+	}
+
 	/** A device is about to be attached. Fails when a layer it shall stand on was released. */
 	attaching(id: string, lowers: readonly LowerLayer[], top: string | undefined): void {
 		for (const layer of frozenOf(lowers)) {

@@ -186,6 +186,8 @@ export interface DeviceServer {
 	/** Fails every read that waits for a registry, until `resumeFetching`: nothing that ends waits for a network. */
 	stopFetching(): Promise<void>;
 	resumeFetching(): Promise<void>;
+	/** Ends the process if it has nothing to do, until something is opened or attached again. What it noted for `explainReads` is gone then. */
+	rest(): Promise<void>;
 	/** Detaches what is left and ends the process. */
 	close(): Promise<void>;
 }

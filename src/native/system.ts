@@ -15,6 +15,7 @@ interface SystemAddon {
 	clearLoopDevice(number: number): Promise<void>;
 	lockFile(path: string): Promise<number | undefined>;
 	trimMemory(): Promise<void>;
+	keepLittleMemory(): void;
 }
 
 const addon = (): SystemAddon => nativeAddon() as SystemAddon;
@@ -162,6 +163,11 @@ export async function processStartTime(pid: number): Promise<number | undefined>
 	// The command name, in parentheses, may hold anything.
 	const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 	return fields[0] === 'Z' || fields[0] === 'X' ? undefined : Number(fields[19]);
+}
+
+/** From now on malloc keeps little of what is freed at once, on whatever thread (mallopt(3)); `trimMemory` reaches only the first thread's. */
+export function keepLittleMemory(): void {
+	addon().keepLittleMemory();
 }
 
 /** Gives the system back what malloc keeps of freed memory (malloc_trim(3)). */

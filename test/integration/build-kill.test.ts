@@ -1,10 +1,10 @@
 // kill -9 at any moment, of the builder, of its device server, of both: the next start finds nothing left
 // but a whole store with every layer that was sealed.
 import { randomInt } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import anyTest, { type ExecutionContext, type TestFn } from 'ava';
 import { pushBase, tarOf, busybox } from './helpers/base-images.js';
-import { blobDirectory, damagedBlobs, leftoversOf } from './helpers/build-leftovers.js';
+import { blobDirectory, damagedBlobs, deviceServers, leftoversOf } from './helpers/build-leftovers.js';
 import { ownStore, setUpBuilds, type BuildContext } from './helpers/build-fixture.js';
 import { build, makeContext, startObd, type TestStore } from './helpers/obd.js';
 import { until } from './helpers/device.js';
@@ -27,16 +27,6 @@ COPY --from=work / /all
 
 /** Milliseconds a whole round takes here at the most; kills fall anywhere in it. */
 const roundMs = 1500;
-
-function deviceServers(store: TestStore): Promise<number[]> {
-	return readdir('/proc').then(async (names) => {
-		const pids = await Promise.all(names.filter((name) => /^\d+$/.test(name)).map(async (pid) => {
-			const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-			return commandLine.includes('server-main') && commandLine.includes(store.root) ? [Number(pid)] : [];
-		}));
-		return pids.flat();
-	});
-}
 
 function killAll(pids: readonly number[]): void {
 	for (const pid of pids) {

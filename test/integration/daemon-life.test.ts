@@ -1,6 +1,5 @@
 // obd-buildd over time: many clients at once, a device server that dies, an end with clients attached, a next start.
 import { randomUUID } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
 import anyTest, { type ExecutionContext, type TestFn } from 'ava';
 import { CacheOptions, ControlDefinition, PruneRequest, SolveRequest } from '../../src/control/gen/control.js';
 import { MatchType, Policy, PolicyAction } from '../../src/gateway/index.js';
@@ -10,11 +9,10 @@ import { FileSyncDefinition } from '../../src/session/gen/filesync.js';
 import { Stat } from '../../src/session/gen/stat.js';
 import { Packet, Packet_PacketType as PacketType } from '../../src/session/gen/wire.js';
 import { Tunnel } from '../../src/session/index.js';
-import { leftoversOf } from './helpers/build-leftovers.js';
+import { deviceServers, leftoversOf, processesOf } from './helpers/build-leftovers.js';
 import { nothingLeft, setUpBuilds, type BuildContext } from './helpers/build-fixture.js';
 import { startDaemon, type TestDaemon } from './helpers/daemon.js';
 import { until } from './helpers/device.js';
-import type { TestStore } from './helpers/obd.js';
 
 const test = anyTest as TestFn<BuildContext>;
 setUpBuilds(test);
@@ -63,20 +61,6 @@ async function pruneAll(client: RpcClient): Promise<AsyncIterable<unknown>> {
 	await call.send(PruneRequest.create({ all: true }));
 	call.end();
 	return call;
-}
-
-/** Ids of processes whose command line has all of these in it. */
-async function processesOf(...parts: readonly string[]): Promise<number[]> {
-	const names = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-	const found = await Promise.all(names.map(async (name) => {
-		const commandLine = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
-		return parts.every((part) => commandLine.includes(part)) ? [Number(name)] : [];
-	}));
-	return found.flat();
-}
-
-function deviceServers(store: TestStore): Promise<number[]> {
-	return processesOf('server-main', store.root);
 }
 
 async function stopped(t: ExecutionContext<BuildContext>, daemon: TestDaemon): Promise<void> {
@@ -170,7 +154,7 @@ test.serial('device servers that die again and again cost the builds that stood 
 	const endless = `while true; do echo ${randomUUID()} >>/file; sleep 0.05; done`;
 	const running = t.throwsAsync(solve(client, { Definition: run(base, endless) }), { instanceOf: RpcError });
 	// A server that dies before the step has begun costs nothing.
-	await until(async () => (await processesOf(`sh\0-c\0${endless}`)).length > 0);
+	await until(async () => (await processesOf(`sh -c ${endless}`)).length > 0);
 	for (const pid of await deviceServers(store)) process.kill(pid, 'SIGKILL');
 	const error = await running;
 	t.regex(error?.message ?? '', /device server|Input\/output error|I\/O error|EIO|exit code/);

@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import anyTest, { type TestFn } from 'ava';
 import { buildMountOptions, startDeviceServer, type DeviceError, type DeviceServer, type LowerLayer } from '../../src/device/index.js';
 import { mount, umount } from '../../src/native/system.js';
-import { leftovers, makePlace, removePlace, sha256, withLayers, withMount, withServer, type Place } from './helpers/device.js';
+import { leftovers, makePlace, removePlace, serverProcesses, sha256, withLayers, withMount, withServer, type Place } from './helpers/device.js';
 import { startRegistry, type TestRegistry } from './helpers/registry.js';
 import { startProxy, type RegistryProxy } from './helpers/registry-proxy.js';
 
@@ -114,6 +114,28 @@ test('layers that were opened ahead cost their attach no request, and what is fo
 		t.is(proxy.passed.length, requests);
 		t.is(await sha256(device.path), stackSha256);
 		await device.detach();
+	});
+});
+
+test('a server that rests fetches nothing anew for what it has, and its count goes on', async (t) => {
+	const { place, lowers } = t.context;
+	await withServer(place, async (server) => {
+		await withLayers(server, lowers, async (device) => void await sha256(device.path));
+		const opened = await server.open(lowers, []);
+		await server.rest();
+		t.is((await serverProcesses(place)).length, 1, 'layers are open');
+		await opened.close();
+		await server.stopFetching();
+		await server.rest();
+		const fetched = await server.fetched();
+		t.true(total(fetched) > 0);
+		t.deepEqual(await serverProcesses(place), []);
+		await server.stopFetching();
+		await server.resumeFetching();
+		t.deepEqual(await serverProcesses(place), [], 'there is nothing to stop');
+		await withLayers(server, lowers, async (device) => t.is(await sha256(device.path), stackSha256));
+		const again = total(await server.fetched());
+		t.true(again >= total(fetched) && again <= lowers.reduce((sum, lower) => sum + lower.size, 0), `${total(fetched)}, then ${again}`);
 	});
 });
 

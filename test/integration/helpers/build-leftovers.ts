@@ -29,6 +29,18 @@ export async function leftoversOf(store: TestStore): Promise<string[]> {
 	return found.flat();
 }
 
+/** Pids of the device servers of the store's builders. */
+export async function deviceServers(store: TestStore): Promise<number[]> {
+	return (await processesOf('server-main', store.root)).map(({ pid }) => pid);
+}
+
+/** Processes that have all of these in their command line, with blanks between its words. */
+export async function processesOf(...parts: readonly string[]): Promise<{ readonly pid: number; readonly commandLine: string }[]> {
+	const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
+	const all = await Promise.all(pids.map(async (pid) => ({ pid, commandLine: (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' ') })));
+	return all.filter(({ commandLine }) => parts.every((part) => commandLine.includes(part)));
+}
+
 /** Blobs whose content is not what their name says. */
 export async function damagedBlobs(store: TestStore): Promise<string[]> {
 	const damaged: string[] = [];
@@ -61,12 +73,7 @@ async function devices(instances: readonly string[]): Promise<string[]> {
 
 /** Builders, device servers, runc: each names the store in its command line. */
 async function processes(store: TestStore): Promise<string[]> {
-	const found: string[] = [];
-	for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-		const commandLine = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' ');
-		if (commandLine.includes(store.root)) found.push(`process ${pid}: ${commandLine}`);
-	}
-	return found;
+	return (await processesOf(store.root)).map(({ pid, commandLine }) => `process ${pid}: ${commandLine}`);
 }
 
 async function cgroups(instances: readonly string[]): Promise<string[]> {

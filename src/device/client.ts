@@ -43,6 +43,8 @@ interface Pending {
 	readonly reject: (error: Error) => void;
 }
 
+/** A child that has not run its program yet has the last server's lock. */
+const lockPatienceMs = 5000;
 /** After this a server that was told to end is killed. */
 const closeDeadlineMs = 15_000;
 /** A server that dies more often than this many times in the period is not replaced any more. */
@@ -57,7 +59,7 @@ const accessCall = -2;
 export async function startDeviceServer(options: DeviceServerOptions): Promise<DeviceServer> {
 	await mkdir(options.instanceDir, { recursive: true });
 	const kind = await chooseDevice(options.deviceKind ?? 'auto');
-	const lock = await lockServer(options.instanceDir);
+	const lock = await lockServer(options.instanceDir, lockPatienceMs);
 	if (!lock) throw new DeviceServerError(`the last device server of ${options.instanceDir} has not ended`);
 	const client = new Client(options, kind, lock);
 	await client.ready;

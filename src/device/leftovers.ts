@@ -23,10 +23,15 @@ const endPatience = 20_000;
 
 /**
  * Held by the builder and by every device server it starts, from the start on: free when all of them have ended.
- * Undefined while one of them lives. `directory` is the instance's.
+ * Undefined when that is not so after `patience` milliseconds. `directory` is the instance's.
  */
-export function lockServer(directory: string): Promise<FileLock | undefined> {
-	return tryLockFile(path.join(directory, 'device-server.lock'));
+export async function lockServer(directory: string, patience: number): Promise<FileLock | undefined> {
+	const deadline = performance.now() + patience;
+	for (;;) {
+		const lock = await tryLockFile(path.join(directory, 'device-server.lock'));
+		if (lock || performance.now() >= deadline) return lock;
+		await sleep(20);
+	}
 }
 
 /** Mounts of the given device nodes (`/dev/loopN`) and everything mounted below these, in mount order. */
@@ -47,22 +52,18 @@ export async function unmountDevices(devicePaths: readonly string[]): Promise<vo
  * devices, the devices, whatever stands behind them. `directory` is the instance's; its files stay.
  */
 export async function releaseDevices(directory: string): Promise<void> {
-	const isServed = !(await hasEnded(directory));
+	const isServed = !(await hasEnded(directory, 0));
 	await releaseLeft(directory);
 	if (!isServed) return;
 	// It may have been in the middle of making one more, and could not end before what it has was released.
-	const deadline = performance.now() + endPatience;
-	while (!(await hasEnded(directory))) {
-		if (performance.now() > deadline) throw new Error(`the device server of ${directory} does not end`);
-		await sleep(20);
-	}
+	if (!(await hasEnded(directory, endPatience))) throw new Error(`the device server of ${directory} does not end`);
 	await releaseLeft(directory);
 }
 
-/** Whether no device server of the instance lives any more. */
-async function hasEnded(directory: string): Promise<boolean> {
+/** Whether no device server of the instance lives any more after `patience` milliseconds at most. */
+async function hasEnded(directory: string, patience: number): Promise<boolean> {
 	try {
-		const lock = await lockServer(directory);
+		const lock = await lockServer(directory, patience);
 		await lock?.release();
 		return lock !== undefined;
 	} catch (error) {

@@ -20,7 +20,7 @@ async function temporaryRoot(t: ExecutionContext): Promise<string> {
 /** Starts a process on the store and waits until it works. */
 async function start(t: ExecutionContext, root: string, ...args: string[]): Promise<ChildProcess> {
 	const child = fork(victim, [root, ...args], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], execArgv: [] });
-	t.teardown(() => void child.kill('SIGKILL'));
+	t.teardown(() => kill(child));
 	await new Promise<void>((resolve, reject) => {
 		child.once('message', () => resolve());
 		child.once('exit', (code, signal) => reject(new Error(`the process ended early: ${code ?? signal}`)));
@@ -29,6 +29,7 @@ async function start(t: ExecutionContext, root: string, ...args: string[]): Prom
 }
 
 async function kill(child: ChildProcess): Promise<void> {
+	if (child.exitCode !== null || child.signalCode !== null) return;
 	const ended = new Promise((resolve) => child.once('exit', resolve));
 	child.kill('SIGKILL');
 	await ended;

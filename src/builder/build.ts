@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { FrontendError, NotAnImageError, metadataKey, type FrontendClient, type ImageMeta, type Warning } from '../../frontend/index.js';
 import { cacheExport, cacheExportName, cacheImport, encodeConfig, exportCache, type CacheEntry, type CacheExport, type CacheRequest } from '../cache/index.js';
-import { exportName, validateExport, type BuildOutput, type EarlyPush, type ExportRequest } from '../exporters/index.js';
+import { exportName, validateExport, type BuildOutput, type EarlyPush, type Exported, type ExportRequest } from '../exporters/index.js';
 import { BuildReference, sourceMeta, type AskedRequest, type FrontendOutput, type GatewayHost, type SourcePolicy, type WorkerRecord } from '../gateway/index.js';
 import { platformToPb, type Definition, type SourceOp } from '../llb/index.js';
 import { asOpResult, dropIgnoredCacheMounts, type LeftResult, type PersistedSnapshot, type Worker } from '../ops/index.js';
@@ -78,7 +78,7 @@ export class Build implements GatewayHost {
 	/** Bytes fetched from registries before this build, by digest. */
 	readonly #fetchedBefore: Promise<Readonly<Record<string, number>>>;
 	#solved: BuildOutput | undefined;
-	#exported: readonly Readonly<Record<string, string>>[] = [];
+	#exported: readonly Exported[] = [];
 
 	/** Throws for exports that cannot be. */
 	constructor(private readonly builder: Pick<Builder, 'worker' | 'solver' | 'exporter' | 'cacheAccess' | 'producers' | 'fetched' | 'explainsReads' | 'explainedReads'>, private readonly options: BuildOptions) {
@@ -278,7 +278,7 @@ export class Build implements GatewayHost {
 		await this.#checkPlatforms(output, solved);
 		const all = await Promise.all(this.#exports.map((request) => this.#exportOne(request, solved)));
 		this.#exported = all;
-		return Object.assign({}, ...all, await this.#exportCaches(output)) as Record<string, string>;
+		return Object.assign({}, ...all.map(({ response }) => response), await this.#exportCaches(output)) as Record<string, string>;
 	}
 
 	async #checkPlatforms(output: FrontendOutput, solved: BuildOutput): Promise<void> {
@@ -323,8 +323,8 @@ export class Build implements GatewayHost {
 		return cacheEntries((await this.#job.finished()).filter(({ digest }) => wanted.has(digest)));
 	}
 
-	/** What each exporter said. */
-	get exported(): readonly Readonly<Record<string, string>>[] {
+	/** What each exporter made, in their order. */
+	get exported(): readonly Exported[] {
 		return this.#exported;
 	}
 
@@ -394,7 +394,7 @@ export class Build implements GatewayHost {
 		});
 	}
 
-	#exportOne(request: ExportRequest, output: BuildOutput): Promise<Record<string, string>> {
+	#exportOne(request: ExportRequest, output: BuildOutput): Promise<Exported> {
 		return this.shown(exportName(request), (reporter) => this.builder.exporter.run(request, output, {
 			signal: this.signal, reporter, credentials: this.session.credentials, early: this.#earlyPushes.get(request),
 		}));

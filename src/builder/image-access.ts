@@ -139,6 +139,6 @@ function aborted(signal: AbortSignal): Promise<void> {
 export async function convertImage(builder: Builder, image: OpenedImage, target: string, platform: Platform, signal: AbortSignal): Promise<string> {
 	const reporter = new VertexReporter({ digest: target, name: target, inputs: [] });
 	const output = { platforms: [{ id: formatPlatform(platform), platform, snapshot: image.snapshot, config: image.config }], multiPlatform: false };
-	const metadata = await builder.exporter.run({ type: 'image', attributes: { name: target, push: 'true' } }, output, { signal, reporter });
-	return metadata['containerimage.digest'] ?? '';
+	const { response } = await builder.exporter.run({ type: 'image', attributes: { name: target, push: 'true' } }, output, { signal, reporter });
+	return response['containerimage.digest'] ?? '';
 }

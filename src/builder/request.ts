@@ -5,7 +5,7 @@ import type { CacheRequest } from '../cache/index.js';
 import type { ExportRequest } from '../exporters/index.js';
 
 export type { CacheRequest } from '../cache/index.js';
-export type { ExportRequest } from '../exporters/index.js';
+export type { Exported, ExportRequest } from '../exporters/index.js';
 
 export interface BuildRequest {
 	/** Where the client's files are. `context` and `dockerfile` are the two every Dockerfile build has. */

@@ -6,7 +6,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
-import type { PredicateRecord } from '../builder/index.js';
+import type { Exported, PredicateRecord } from '../builder/index.js';
 import { Code, RpcError, Status, statusOf } from '../grpc/index.js';
 import { BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildResultInfo, Descriptor, StatusResponse, type BuildHistoryRequest, type Exporter, type SolveRequest } from './gen/control.js';
 import { historyFilter } from './history-filter.js';
@@ -29,8 +29,8 @@ const provenanceMediaType = 'application/vnd.in-toto+json';
 export interface Outcome {
 	/** The exporters' response; absent when it failed. */
 	readonly response?: ReadonlyMap<string, string>;
-	/** What each of the exporters said, in their order. */
-	readonly exported?: readonly Readonly<Record<string, string>>[];
+	/** What each of the exporters made, in their order. */
+	readonly exported?: readonly Exported[];
 	readonly provenance?: readonly PredicateRecord[];
 	readonly error?: unknown;
 }
@@ -67,12 +67,7 @@ export class History {
 			Object.assign(record, { CompletedAt: new Date(), ...counts(responses) });
 			record.logs = await this.#put(statusMediaType, framed(responses));
 			if (response) record.ExporterResponse = new Map(response);
-			const images = exported.flatMap((said, i): [bigint, Descriptor][] => {
-				const image = imageDescriptor(said);
-				return image ? [[BigInt(i), image]] : [];
-			});
-			const [first] = images;
-			if (first) record.Result = { ResultDeprecated: first[1], Attestations: [], Results: new Map(images) };
+			await this.#addImages(record, exported);
 			await this.#addProvenance(record, provenance);
 			if (error !== undefined) {
 				const status = statusOf(error);
@@ -175,6 +170,17 @@ export class History {
 		await Promise.all(this.#ending);
 	}
 
+	async #addImages(record: BuildHistoryRecord, exported: readonly Exported[]): Promise<void> {
+		const images = new Map<bigint, Descriptor>();
+		for (const [i, { root }] of exported.entries()) {
+			if (!root) continue;
+			const { mediaType, annotations = {} } = root.descriptor;
+			images.set(BigInt(i), { ...await this.#put(mediaType, root.bytes), annotations: new Map(Object.entries(annotations)) });
+		}
+		const [first] = images.values();
+		if (first) record.Result = { ResultDeprecated: first, Attestations: [], Results: images };
+	}
+
 	async #addProvenance(record: BuildHistoryRecord, provenance: readonly PredicateRecord[]): Promise<void> {
 		for (const { platform, predicateType, content } of provenance) {
 			const blob = { ...await this.#put(provenanceMediaType, content), annotations: new Map([['in-toto.io/predicate-type', predicateType]]) };
@@ -257,8 +263,8 @@ function limited(records: readonly BuildHistoryRecord[], limit: number): readonl
 }
 
 function blobsOf({ logs, externalError, trace, Result, Results }: BuildHistoryRecord): string[] {
-	const attestations = [...(Result ? [Result] : []), ...Results.values()].flatMap((info) => info.Attestations);
-	return [logs, externalError, trace, ...attestations].flatMap((blob) => (blob ? [blob.digest] : []));
+	const results = [...(Result ? [Result] : []), ...Results.values()].flatMap((info) => [...info.Attestations, ...info.Results.values()]);
+	return [logs, externalError, trace, ...results].flatMap((blob) => (blob ? [blob.digest] : []));
 }
 
 interface Counts {
@@ -277,14 +283,6 @@ function counts(responses: readonly StatusResponse[]): Counts {
 		numTotalSteps: distinct(vertexes),
 		numWarnings: responses.reduce((sum, { warnings }) => sum + warnings.length, 0),
 	};
-}
-
-/** The image that an exporter made, as its response names it. */
-function imageDescriptor(response: Readonly<Record<string, string>>): Descriptor | undefined {
-	const text = response['containerimage.descriptor'];
-	if (text === undefined) return undefined;
-	const { mediaType, digest, size, annotations = {} } = JSON.parse(Buffer.from(text, 'base64').toString()) as { mediaType: string; digest: string; size: number; annotations?: Record<string, string> };
-	return { mediaType, digest, size, annotations: new Map(Object.entries(annotations)) };
 }
 
 /** Each message after its length, in four bytes, the lowest first. */

@@ -3,7 +3,7 @@
 import { createWriteStream } from 'node:fs';
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
-import { descriptorJson, encodeJson, parseImageConfig } from '../image/index.js';
+import { descriptorJson, encodeJson, parseImageConfig, type Descriptor } from '../image/index.js';
 import type { RegistryClient } from '../registry/index.js';
 import type { ExportReceiver } from '../session/index.js';
 import type { SnapshotManager } from '../snapshot/index.js';
@@ -43,8 +43,13 @@ export interface ImageStore {
 	keepImage(name: string, image: CommittedImage): Promise<void>;
 }
 
-/** BuildKit's exporter response. */
-export type ExportMetadata = Record<string, string>;
+/** What was exported. */
+export interface Exported {
+	/** BuildKit's exporter response. */
+	readonly response: Readonly<Record<string, string>>;
+	/** Of an image: its manifest or index. */
+	readonly root?: { readonly descriptor: Descriptor; readonly bytes: Uint8Array };
+}
 
 /** What progress calls an export. */
 export function exportName({ type }: ExportRequest): string {
@@ -89,15 +94,15 @@ export class Exporter {
 		return new EarlyPush(options, { registry: registry.as(credentials), isInsecure, blobPath: (digest, size) => store.blobPath(digest, size), signal });
 	}
 
-	/** Exports a result. The answer is BuildKit's exporter response. */
-	async run(request: ExportRequest, result: BuildOutput, context: ExportContext): Promise<ExportMetadata> {
+	/** Exports a result. */
+	async run(request: ExportRequest, result: BuildOutput, context: ExportContext): Promise<Exported> {
 		const output = withConfigs(result, request.attributes);
 		const { type, attributes, destination = '' } = request;
 		if (type === 'tar' || type === 'local') {
 			const rootfs = { ...context, snapshots: this.options.snapshots, temporaryPath: () => this.options.store.temporaryPath() };
 			const options = rootfsOptions(attributes);
 			await (type === 'tar' ? exportTar(output, destination, options, rootfs) : exportLocal(output, destination, options, rootfs));
-			return {};
+			return { response: {} };
 		}
 		if (type === 'docker' && output.multiPlatform) throw new Error('docker exporter does not currently support exporting manifest lists');
 		const options = imageOptions(type, { ...attributes, ...output.annotations });
@@ -109,7 +114,7 @@ export class Exporter {
 	}
 
 	/** The image in the store by its names, and pushed where that was asked for. */
-	async #keep(image: CommittedImage, given: readonly string[], options: ImageOptions, context: ExportContext): Promise<ExportMetadata> {
+	async #keep(image: CommittedImage, given: readonly string[], options: ImageOptions, context: ExportContext): Promise<Exported> {
 		const { digest } = image.root;
 		const dangling = options.danglingPrefix !== '' && (!options.danglingEmptyOnly || given.length === 0) ? [`${options.danglingPrefix}@${digest}`] : [];
 		const names = [...given, ...dangling];
@@ -122,10 +127,10 @@ export class Exporter {
 			});
 		}
 		if (options.push) await pushToNames(image, fullNames(names), options, { ...context, isInsecure: this.options.isInsecure, registry: this.options.registry.as(context.credentials) });
-		return metadata(image, image.root, names);
+		return exported(image, image.root, names);
 	}
 
-	async #write(image: CommittedImage, output: BuildOutput, type: 'oci' | 'docker', options: ImageOptions, destination: string | ExportReceiver, context: ExportContext): Promise<ExportMetadata> {
+	async #write(image: CommittedImage, output: BuildOutput, type: 'oci' | 'docker', options: ImageOptions, destination: string | ExportReceiver, context: ExportContext): Promise<Exported> {
 		const [first] = output.platforms;
 		const epoch = first && epochOf(options.epoch, first);
 		const created = new Date(epoch === undefined ? Date.now() : epoch * 1000).toISOString().replace(/\.\d+Z$/, 'Z');
@@ -139,10 +144,10 @@ export class Exporter {
 			),
 			signal: context.signal,
 		};
-		const about = metadata(image, root, options.names);
+		const about = exported(image, root, options.names);
 		if (!options.tar) await step(context, 'copying files', () => this.#writeLayout(image, destination, archive));
 		else {
-			const target = typeof destination === 'string' ? await openTarget(destination) : await destination.openFile(about, context.signal);
+			const target = typeof destination === 'string' ? await openTarget(destination) : await destination.openFile(about.response, context.signal);
 			await step(context, 'sending tarball', () => writeArchive(image, target, archive).catch(unlessThere));
 		}
 		return about;
@@ -181,11 +186,15 @@ async function openTarget(destination: string): Promise<Writable> {
 	return stream;
 }
 
-function metadata(image: CommittedImage, root: CommittedImage['root'], names: readonly string[]): ExportMetadata {
+function exported(image: CommittedImage, root: Descriptor, names: readonly string[]): Exported {
+	const origin = image.manifests.at(-1)?.origin;
 	return {
-		'containerimage.digest': root.digest,
-		...(image.configDigest !== undefined && { 'containerimage.config.digest': image.configDigest }),
-		'containerimage.descriptor': Buffer.from(encodeJson(descriptorJson(root))).toString('base64'),
-		...(names.length > 0 && { 'image.name': names.join(',') }),
+		response: {
+			'containerimage.digest': root.digest,
+			...(image.configDigest !== undefined && { 'containerimage.config.digest': image.configDigest }),
+			'containerimage.descriptor': Buffer.from(encodeJson(descriptorJson(root))).toString('base64'),
+			...(names.length > 0 && { 'image.name': names.join(',') }),
+		},
+		...(origin?.kind === 'bytes' && { root: { descriptor: root, bytes: origin.bytes } }),
 	};
 }

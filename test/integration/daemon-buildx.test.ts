@@ -1,8 +1,9 @@
 // Docker's own client, buildx with the remote driver, on obd-buildd.
 import { execFileSync, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { chmod, lstat, mkdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import anyTest, { type TestFn } from 'ava';
 import { getConfig, getManifest } from './helpers/base-images.js';
 import { nothingLeft, ownStore, setUpBuilds, type BuildContext } from './helpers/build-fixture.js';
@@ -48,7 +49,7 @@ test.serial('an image is built and pushed, and the second time everything is cac
 test.serial('the response says what this build fetched of the layers of its lazy base, and not what earlier ones did', async (t) => {
 	const { base, registry, store } = t.context;
 	const image = `${registry.host}/lazy-base`;
-	await build(t.context, ['--push', '--provenance=false', '-t', image, await makeContext(store, { Dockerfile: `FROM ${base}\nCOPY a b /\n`, a: randomBytes(1_000_000), b: randomBytes(1_000_000) })]);
+	await build(t.context, ['--push', '--provenance=false', '-t', image, await makeContext(store, { Dockerfile: `FROM ${base}\nCOPY a b /\n`, a: randomBytes(1_000_000), b: randomBytes(8_000_000) })]);
 	const { manifest } = await getManifest(registry.host, 'lazy-base');
 	const digest = manifest.layers.at(-1)?.digest ?? '';
 	// A daemon that has none of it.
@@ -62,11 +63,11 @@ test.serial('the response says what this build fetched of the layers of its lazy
 	};
 	const first = (await fetchedBy(`FROM ${image}`, 'RUN cat /a > /dev/null'))?.[digest];
 	t.is(first?.size, manifest.layers.at(-1)?.size);
-	t.true((first?.fetched ?? 0) >= 1_000_000 && (first?.fetched ?? 0) < 1_900_000, `${first?.fetched}`);
+	t.true((first?.fetched ?? 0) >= 1_000_000 && (first?.fetched ?? 0) < 5_000_000, `${first?.fetched}`);
 	const second = (await fetchedBy(`FROM ${image}`, 'RUN cat /b > /dev/null'))?.[digest];
 	// What was read ahead the first time is there.
-	t.true((second?.fetched ?? 0) > 0 && (second?.fetched ?? 0) < 1_200_000, `${second?.fetched}`);
-	t.true((first?.fetched ?? 0) + (second?.fetched ?? 0) >= 2_000_000, `${first?.fetched} and ${second?.fetched}`);
+	t.true((second?.fetched ?? 0) > 0 && (second?.fetched ?? 0) < 8_200_000, `${second?.fetched}`);
+	t.true((first?.fetched ?? 0) + (second?.fetched ?? 0) >= 9_000_000, `${first?.fetched} and ${second?.fetched}`);
 	t.is((await fetchedBy(`FROM ${image}`, 'RUN cat /b > /dev/null'))?.[digest]?.fetched, 0);
 	t.is(await fetchedBy('FROM scratch', 'COPY Dockerfile /'), undefined);
 });
@@ -197,6 +198,38 @@ test.serial('an outline is printed, and a bake file is built', async (t) => {
 	await succeed(t.context.daemon.buildx(['bake', '-f', 'bake.json'], { cwd: context }));
 	t.is(await readFile(path.join(context, 'out-a/what'), 'utf8'), 'a\n');
 	t.is(await readFile(path.join(context, 'out-b/what'), 'utf8'), 'b\n');
+});
+
+test.serial('the history lists builds, shows what they were and said, and lets them be taken along and forgotten', async (t) => {
+	const { base, daemon, registry, store } = t.context;
+	const history = async (...args: readonly string[]): Promise<string> => (await succeed(daemon.buildx(['history', ...args]))).stdout;
+	const list = async (...args: readonly string[]): Promise<readonly { readonly ref: string; readonly status: string }[]> => (
+		(await history('ls', '--format', 'json', ...args)).split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as { ref: string; status: string })
+	);
+	const metadata = path.join(store.directory, 'remembered.json');
+	await build(t.context, ['--push', '--provenance=true', '-t', `${registry.host}/remembered`, '--metadata-file', metadata, await makeContext(store, { Dockerfile: `FROM ${base}\nRUN echo said-$((40 + 2))\n` })]);
+	const said = JSON.parse(await readFile(metadata, 'utf8')) as { readonly 'buildx.build.ref': string; readonly 'containerimage.digest': string };
+	const ref = said['buildx.build.ref'].split('/').at(-1) ?? '';
+	const failed = await daemon.buildx(['build', await makeContext(store, { Dockerfile: `FROM ${base}\nRUN exit 3\n` })]);
+	t.not(failed.code, 0);
+
+	t.is((await list()).find((build) => build.ref.endsWith(ref))?.status, 'Completed');
+	const [bad] = await list('--filter', 'status=error');
+	const shown = JSON.parse(await history('inspect', '--format', 'json', bad?.ref.split('/').at(-1) ?? '')) as { readonly Status: string; readonly Error: { readonly Message: string } };
+	t.is(shown.Status, 'failed');
+	t.regex(shown.Error.Message, /exit code: 3/);
+	t.regex((await succeed(daemon.buildx(['history', 'logs', '--progress', 'plain', ref]))).stderr, /said-42/);
+	t.regex(await history('inspect', 'attachment', '--type', 'provenance', ref), /"buildDefinition"/);
+
+	const file = path.join(store.directory, 'remembered.dockerbuild');
+	await history('export', '-o', file, ref);
+	const blobs = await readTar(gunzipSync(await readFile(file)));
+	const digest = said['containerimage.digest'];
+	t.is(createHash('sha256').update(blobs.find(({ name }) => name === `blobs/${digest.replace(':', '/')}`)?.content ?? '').digest('hex'), digest.slice('sha256:'.length), 'the image is named');
+
+	await history('rm', ref);
+	t.false((await list()).some((build) => build.ref.endsWith(ref)));
+	t.regex((await daemon.buildx(['history', 'logs', ref])).stderr, /no record found/);
 });
 
 test.serial('a client that is killed ends its build, and later ones read their lazy bases', async (t) => {

@@ -64,6 +64,20 @@ test.serial('the file that a step reads is named, with the bytes that were fetch
 	await nothingLeft(t, store);
 });
 
+test.serial('a layer that two bases share is told by both: a file that the one has removed is the file it is of the other', async (t) => {
+	const { registry: { host }, store: maker } = t.context;
+	await build(maker, ['-t', `${host}/without`, '--push', await makeContext(maker, { Dockerfile: `FROM ${host}/lazy\nRUN rm /data/noise3; mv /data/noise4 /data/moved\n` })]);
+	const shared = (await getManifest(host, 'lazy')).manifest.layers[0]?.digest ?? '';
+	t.is((await getManifest(host, 'without')).manifest.layers[0]?.digest, shared);
+	const store = await ownStore(t);
+	// The one without the files comes first.
+	const { layers = {} } = await explained(store, `FROM ${host}/without AS without\nRUN cat /data/noise5 > /five\nFROM ${host}/lazy\nCOPY --from=without /five /five\nRUN cat /data/noise3 > /dev/null\n`);
+	for (const layer of Object.values(layers)) t.is(sum(layer.files), layer.fetched);
+	const bytes = (name: string): number => layers[shared]?.files.find(({ path }) => path === name)?.bytes ?? 0;
+	for (const name of ['/data/noise3', '/data/noise5']) t.true(bytes(name) >= size && bytes(name) < size * 1.1, `${bytes(name)} bytes of ${name}`);
+	await nothingLeft(t, store);
+});
+
 test.serial('a base of which no file is read costs metadata only, and it is called so', async (t) => {
 	const { registry: { host } } = t.context;
 	const store = await ownStore(t);

@@ -235,9 +235,12 @@ Napi::Value seal_device(const Napi::CallbackInfo& info) {
                          [](Napi::Env env, Sealed& layer) { return layer ? to_number(env, *layer) : env.Undefined(); });
 }
 
+std::chrono::milliseconds patience_of(const Napi::Value& value) { return std::chrono::milliseconds(number(value)); }
+
+// detachDevice(device, patience)
 Napi::Value detach_device(const Napi::CallbackInfo& info) {
   DeviceHost& h = host(info.Env());
-  return run_job<bool>(info.Env(), [&h, device = number(info[0])] { return h.detach(device); },
+  return run_job<bool>(info.Env(), [&h, device = number(info[0]), patience = patience_of(info[1])] { return h.detach(device, patience); },
                        [](Napi::Env env, bool& gone) { return Napi::Boolean::New(env, gone); });
 }
 
@@ -443,13 +446,17 @@ Napi::Value release_adapter(const Napi::CallbackInfo& info) {
                        [](Napi::Env env, bool&) { return env.Undefined(); });
 }
 
-// releaseServed(deviceLabel, directory)
+// releaseServed(deviceLabel, directory, patience)
 Napi::Value release_served(const Napi::CallbackInfo& info) {
   return run_job<bool>(info.Env(),
-                       [label = device_label(info.Env(), text(info[0])), directory = text(info[1])] {
-                         release_ublk_device(label);
-                         release_tcmu_device(label, inflight_path(directory, label));
-                         return true;
+                       [label = device_label(info.Env(), text(info[0])), directory = text(info[1]), patience = patience_of(info[2])] {
+                         const Teardown teardown([label, directory](Steps& steps) {
+                           release_ublk_device(label, steps);
+                           release_tcmu_device(label, inflight_path(directory, label), steps);
+                           return true;
+                         });
+                         teardown.wait(patience);
+                         return teardown.result();
                        },
                        [](Napi::Env env, bool&) { return env.Undefined(); });
 }

@@ -398,22 +398,37 @@ std::map<std::string, std::shared_ptr<RemoteBlob>> DeviceHost::remotes_of(const 
   return remotes;
 }
 
-bool DeviceHost::detach(uint64_t id) {
+bool DeviceHost::detach(uint64_t id, std::chrono::milliseconds patience) {
   std::shared_ptr<Device> target;
+  std::shared_ptr<Teardown> teardown;
   {
     const std::lock_guard lock(mutex_);
     const auto found = devices_.find(id);
     if (found == devices_.end()) return true;
     target = found->second;
+    if (!target->teardown) {
+      target->teardown = std::make_shared<Teardown>([target](Steps& steps) {
+        steps.begin("the seal under way");
+        const std::lock_guard seal_lock(target->mutex);
+        for (int round = 0; !target->served->try_detach(steps); ++round) {
+          if (round == kBusyRounds) return false;
+          std::this_thread::sleep_for(kBusyPause);
+        }
+        return true;
+      });
+    }
+    teardown = target->teardown;
   }
-  const std::lock_guard lock(target->mutex);
-  for (int round = 0; !target->served->try_detach(); ++round) {
-    if (round == kBusyRounds) return false;
-    std::this_thread::sleep_for(kBusyPause);
+  try {
+    teardown->wait(patience);
+  } catch (const std::runtime_error& e) {
+    throw std::runtime_error(target->served->path() + " cannot be detached: " + e.what());
   }
-  const std::lock_guard host_lock(mutex_);
-  devices_.erase(id);
-  return true;
+  const std::lock_guard lock(mutex_);
+  if (target->teardown == teardown) target->teardown.reset();
+  const bool gone = teardown->result();
+  if (gone) devices_.erase(id);
+  return gone;
 }
 
 }  // namespace obd

@@ -2,6 +2,7 @@
 // All calls may block and belong on threads of their own, except those marked otherwise.
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <future>
@@ -16,6 +17,7 @@
 #include "device/device_fault.h"
 #include "device/served_device.h"
 #include "device/stack_device.h"
+#include "device/teardown.h"
 #include "ext4/explain_reads.h"
 #include "lsmt/commit.h"
 #include "lsmt/layer.h"
@@ -111,8 +113,9 @@ class DeviceHost {
   std::vector<ext4::ExplainedBlob> explain_reads();
   // Reads all of a remote layer and compares it with its digest. Does nothing for one in a file.
   void verify(uint64_t layer);
-  // False while the device is mounted or open elsewhere. No error when it is gone already.
-  bool detach(uint64_t device);
+  // False while the device is mounted or open elsewhere. No error when it is gone already. Throws std::runtime_error,
+  // which names the step, when one waits longer than `patience`: call it again.
+  bool detach(uint64_t device, std::chrono::milliseconds patience);
 
   FetchManager& fetches() { return fetches_; }
 
@@ -134,6 +137,7 @@ class DeviceHost {
     std::vector<std::shared_ptr<Layer>> lowers;
     std::shared_ptr<TraceRecorder> recorder;
     std::mutex mutex;  // one seal or detach at a time
+    std::shared_ptr<Teardown> teardown;  // under way; with the mutex of the host
   };
 
   using Remotes = std::map<std::string, std::shared_ptr<RemoteBlob>>;  // by digest

@@ -24,6 +24,7 @@ class DiskRequests {
       : disk_(std::move(disk)), fetches_(fetches), helpers_(helpers), on_fault_(std::move(on_fault)) {}
 
   const BlockDevice& disk() const { return *disk_; }
+  WorkerThreads& helpers() { return helpers_; }
   bool contains(uint64_t offset, uint64_t count) const {
     return offset <= disk_->size() && count <= disk_->size() - offset;
   }
@@ -33,15 +34,15 @@ class DiskRequests {
 
   // Reads what is in memory into `buf`. Or returns kParked when the disk or the network has to be waited
   // for: then `later(data, error)` is called once, on another thread, with an errno as above. It keeps this
-  // alive.
+  // alive. With `place`, which holds `count` bytes until then, what is on the disk is read right there.
   template <typename Later>
-  int read(void* buf, size_t count, uint64_t offset, Later later) {
+  int read(void* buf, size_t count, uint64_t offset, Later later, char* place = nullptr) {
     Misses misses;
     try {
       const OnlyCached here;
       if (disk_->try_read(buf, count, offset, misses)) return 0;
     } catch (const WouldBlock&) {
-      read_aside(count, offset, nullptr, std::move(later));
+      read_aside(count, offset, place, std::move(later));
       return kParked;
     } catch (...) {
       return fail("read", offset, count, std::current_exception());

@@ -26,8 +26,10 @@ FuseDevice::FuseDevice(const std::shared_ptr<BlockDevice>& disk, FetchManager& f
       loop_(attach_loop(*server_, disk->writable(), label)),
       path_(loop_.path()) {}
 
-bool FuseDevice::try_detach() {
+bool FuseDevice::try_detach(Steps& steps) {
+  steps.begin("closing " + path_);
   if (!loop_.try_detach()) return false;
+  steps.begin("the end of the threads that serve " + path_);
   server_.reset();  // the threads end with the last reference to the file, which the loop device had
   return true;
 }

@@ -15,7 +15,7 @@ class FuseDevice : public ServedDevice {
   FuseDevice(const std::shared_ptr<BlockDevice>& disk, FetchManager& fetches, FaultListener on_fault, const std::string& label);
 
   const std::string& path() const override { return path_; }
-  bool try_detach() override;
+  bool try_detach(Steps& steps) override;
 
  private:
   std::unique_ptr<FuseServer> server_;

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "device/device_label.h"
+#include "device/teardown.h"
 
 namespace obd {
 
@@ -16,7 +17,7 @@ class ServedDevice {
   virtual const std::string& path() const = 0;
   // Takes the block device away, if nobody else has it open or mounted, and ends the serving threads. False,
   // with the device still up, otherwise. Throws std::system_error.
-  virtual bool try_detach() = 0;
+  virtual bool try_detach(Steps& steps) = 0;
 };
 
 // A device as found in the kernel, whose server may be dead.

@@ -55,36 +55,40 @@ std::unique_ptr<TcmuDevice> TcmuDevice::take_over(const DiskRequests& requests, 
     device->path_ = device->target_.disk_path();
   }
   if (!device->path_.empty()) return device;
-  device->tear_down();  // its server died before there was a disk
+  Steps unseen;
+  device->tear_down(unseen);  // its server died before there was a disk
   return nullptr;
 }
 
 TcmuDevice::~TcmuDevice() {
   if (gone_) return;
   try {
-    tear_down();
+    Steps unseen;
+    tear_down(unseen);
   } catch (const std::system_error&) {
     // The kernel keeps it; the next start of the instance finds and releases it.
   }
 }
 
-void TcmuDevice::tear_down() {
-  target_.remove_disk();
-  target_.remove_backstore();
+void TcmuDevice::tear_down(Steps& steps) {
+  target_.remove_disk(steps);
+  target_.remove_backstore(steps);
+  steps.begin("the end of the thread that serves " + path_);
   if (server_) server_->join();  // its thread ends with the backstore
   ::unlink(inflight_path_.c_str());
   gone_ = true;
 }
 
-bool TcmuDevice::try_detach() {
+bool TcmuDevice::try_detach(Steps& steps) {
   if (gone_) return true;
   // Not the second time, after a failure on the way: by now another disk may have the name.
   std::optional<UniqueFd> claim;
   if (target_.has_disk()) {
+    steps.begin("open " + path_);
     claim = claim_block_device(path_);
     if (!claim) return false;
   }
-  tear_down();
+  tear_down(steps);
   return true;
 }
 
@@ -94,12 +98,13 @@ std::vector<FoundDevice> list_tcmu_devices(const std::string& owner) {
   return found;
 }
 
-void release_tcmu_device(const DeviceLabel& label, const std::string& inflight_path) {
+void release_tcmu_device(const DeviceLabel& label, const std::string& inflight_path, Steps& steps) {
+  steps.begin("taking over " + label.text());
   FetchManager no_fetches([](const FetchRequest&) {});
   WorkerThreads no_helpers(0, "");
   const DiskRequests requests(std::make_shared<DeadDisk>(), no_fetches, no_helpers, [](const DeviceFault&) {});
   const auto device = TcmuDevice::take_over(requests, label, inflight_path);
-  if (device) device->tear_down();
+  if (device) device->tear_down(steps);
 }
 
 std::string inflight_path(const std::string& directory, const DeviceLabel& label) {

@@ -22,9 +22,9 @@ class TcmuDevice : public ServedDevice {
   ~TcmuDevice() override;
 
   const std::string& path() const override { return path_; }
-  bool try_detach() override;
+  bool try_detach(Steps& steps) override;
   // Takes the disk away even if it is mounted.
-  void tear_down();
+  void tear_down(Steps& steps);
 
  private:
   TcmuDevice(const DeviceLabel& label, std::string inflight_path);
@@ -41,7 +41,7 @@ class TcmuDevice : public ServedDevice {
 std::vector<FoundDevice> list_tcmu_devices(const std::string& owner);
 // Takes the disk away, its server being dead: commands that wait for it fail. No error when there is none.
 // Throws std::system_error.
-void release_tcmu_device(const DeviceLabel& label, const std::string& inflight_path);
+void release_tcmu_device(const DeviceLabel& label, const std::string& inflight_path, Steps& steps);
 // "<directory>/<number>.inflight"
 std::string inflight_path(const std::string& directory, const DeviceLabel& label);
 

@@ -41,7 +41,7 @@ TcmuInflight::TcmuInflight(const std::string& path, bool anew) {
 
 TcmuInflight::~TcmuInflight() { ::munmap(head_, kFileSize); }
 
-uint32_t TcmuInflight::position() const { return head_->position; }
+uint32_t TcmuInflight::position() const { return __atomic_load_n(&head_->position, __ATOMIC_RELAXED); }
 
 void TcmuInflight::advance(uint32_t position) { store(head_->position, position); }
 

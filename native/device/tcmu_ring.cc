@@ -142,8 +142,15 @@ void TcmuRing::answer(TcmuCommand& command, const TcmuAnswer& answer) {
 }
 
 void TcmuRing::ring_doorbell() {
-  const uint32_t value = 0;
-  while (::write(fd_.get(), &value, sizeof value) < 0 && errno == EINTR) {
+  // One at a time: the kernel copies the data of all answers meanwhile, and would keep the others waiting for that.
+  if (doorbells_.fetch_add(1) > 0) return;
+  for (unsigned seen = 1;;) {
+    const uint32_t value = 0;
+    while (::write(fd_.get(), &value, sizeof value) < 0 && errno == EINTR) {
+    }
+    const unsigned since = doorbells_.fetch_sub(seen) - seen;
+    if (since == 0) return;
+    seen = since;
   }
 }
 

@@ -1,6 +1,7 @@
-// The command ring of a TCMU backstore, as /dev/uioN shows it: commands are taken out by one thread, and
-// answered by any, in any order.
+// The command ring of a TCMU backstore, as /dev/uioN shows it: commands are taken out and answered by any thread,
+// and answered in any order.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <string>
@@ -34,11 +35,11 @@ class TcmuRing {
   // What the last server has taken and not answered.
   std::vector<TcmuCommand*> taken_before();
 
-  // Of the thread that takes commands: the next one, or null when there is none at the moment.
+  // The next command, or null when there is none at the moment.
   TcmuCommand* take();
   // True when there is one more already.
   bool has_more() const;
-  // Waits until there may be commands. False when the backstore is gone.
+  // Of one thread: waits until there may be commands. False when the backstore is gone.
   bool wait();
 
   // A piece of a command's data.
@@ -61,6 +62,7 @@ class TcmuRing {
   char* ring_ = nullptr;  // the entries
   uint32_t ring_size_ = 0;
   std::mutex mutex_;
+  std::atomic<unsigned> doorbells_{0};  // that were rung and are not answered
 };
 
 }  // namespace obd

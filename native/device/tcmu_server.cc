@@ -1,6 +1,7 @@
 #include "device/tcmu_server.h"
 
 #include <algorithm>
+#include <climits>
 #include <cstring>
 
 #include "system/io_thread.h"
@@ -12,6 +13,20 @@ namespace {
 constexpr unsigned kDoorbellEvery = 8;
 // From this size on, waking another thread costs less than what it takes off this one.
 constexpr size_t kLargeRead = 32 << 10;
+// Commands that a helper answers before somebody else's work may have its turn.
+constexpr unsigned kHelp = 32;
+
+// As many threads as there are processors decompress, the ring's own among them.
+unsigned most_helpers() {
+  static const unsigned processors = std::thread::hardware_concurrency();
+  return std::max(processors, 2u) - 1;
+}
+
+// As long as the longest transfer; the thread's next call is given the same place.
+char* buffer() {
+  thread_local Scratch scratch;
+  return scratch.get(scsi::kMaxTransfer);
+}
 
 scsi::Sense sense_of(int error, const scsi::Sense& failure) {
   if (error == ENOSPC) return scsi::kSpaceAllocationFailed;
@@ -35,8 +50,7 @@ TcmuServer::TcmuServer(DiskRequests requests, const std::string& serial, const s
                        const std::string& inflight_path, bool anew)
     : requests_(std::move(requests)),
       disk_{requests_.disk().size() / scsi::kBlock, requests_.disk().writable(), serial},
-      ring_(uio_path, inflight_path, anew),
-      buffer_(new char[scsi::kMaxTransfer]) {}
+      ring_(uio_path, inflight_path, anew) {}
 
 TcmuServer::~TcmuServer() {
   if (thread_.joinable()) thread_.detach();  // the backstore could not be removed
@@ -56,21 +70,46 @@ void TcmuServer::join() {
 void TcmuServer::serve() {
   for (TcmuCommand* command : ring_.taken_before()) handle(*command);
   do {
-    while (TcmuCommand* command = ring_.take()) {
-      handle(*command);
-      if (unannounced_ >= kDoorbellEvery) {
-        unannounced_ = 0;
-        ring_.ring_doorbell();
-      }
-    }
-    if (unannounced_ > 0) ring_.ring_doorbell();
-    unannounced_ = 0;
-  } while (ring_.wait());
+    answer_commands(UINT_MAX);
+  } while (wait());
+}
+
+bool TcmuServer::wait() {
+  return waits_.wait([this] { return ring_.has_more(); }, [this] { return ring_.wait(); });
+}
+
+bool TcmuServer::answer_commands(unsigned most) {
+  TcmuCommand* command = nullptr;
+  for (; most > 0 && (command = ring_.take()) != nullptr; --most) {
+    const bool large = command->data_size >= kLargeRead;
+    handle(*command);
+    if (large || unannounced_ >= kDoorbellEvery) announce();
+  }
+  announce();
+  return command != nullptr;
+}
+
+void TcmuServer::get_help() {
+  if (helping_ >= most_helpers()) return;
+  ++helping_;
+  requests_.helpers().run([self = shared_from_this()] { self->help(); });
+}
+
+void TcmuServer::help() {
+  if (answer_commands(kHelp)) {
+    requests_.helpers().run([self = shared_from_this()] { self->help(); });
+  } else {
+    --helping_;
+  }
 }
 
 void TcmuServer::answer(TcmuCommand& command, const TcmuAnswer& answer) {
   ring_.answer(command, answer);
   ++unannounced_;
+}
+
+void TcmuServer::announce() {
+  if (unannounced_.exchange(0) > 0) ring_.ring_doorbell();
 }
 
 void TcmuServer::finish(TcmuCommand& command, int error, const scsi::Sense& sense) {
@@ -119,9 +158,9 @@ void TcmuServer::read(TcmuCommand& command, const scsi::Request& request) {
     self->ring_.ring_doorbell();
   };
   // One thread alone cannot decompress as fast as large reads come in.
-  if (size >= kLargeRead && ring_.has_more()) return requests_.read_aside(size, request.offset, place, later);
-  char* const target = place ? place : buffer_.get();
-  const int error = requests_.read(target, size, request.offset, later);
+  if (size >= kLargeRead && ring_.has_more()) get_help();
+  char* const target = place ? place : buffer();
+  const int error = requests_.read(target, size, request.offset, later, place);
   if (error == DiskRequests::kParked) return;
   if (error == 0 && !place) scatter(command, target, size);
   finish(command, error, scsi::kReadError);
@@ -139,11 +178,11 @@ void TcmuServer::write_same(TcmuCommand& command, const scsi::Request& request) 
     return finish(command, requests_.discard(request.offset, request.count), scsi::kWriteError);
   }
   const std::string pattern(block, scsi::kBlock);
-  for (size_t at = 0; at < scsi::kMaxTransfer; at += scsi::kBlock) pattern.copy(buffer_.get() + at, scsi::kBlock);
+  for (size_t at = 0; at < scsi::kMaxTransfer; at += scsi::kBlock) pattern.copy(buffer() + at, scsi::kBlock);
   int error = 0;
   for (uint64_t done = 0; done < request.count && error == 0;) {
     const uint64_t piece = std::min<uint64_t>(scsi::kMaxTransfer, request.count - done);
-    error = requests_.write(buffer_.get(), piece, request.offset + done);
+    error = requests_.write(buffer(), piece, request.offset + done);
     done += piece;
   }
   finish(command, error, scsi::kWriteError);
@@ -167,10 +206,10 @@ const char* TcmuServer::gathered(const TcmuCommand& command, size_t size) {
   size_t done = 0;
   for (size_t i = 0; i < command.part_count && done < size; ++i) {
     const size_t piece = std::min<size_t>(command.parts[i].size, size - done);
-    std::memcpy(buffer_.get() + done, ring_.data(command.parts[i]), piece);
+    std::memcpy(buffer() + done, ring_.data(command.parts[i]), piece);
     done += piece;
   }
-  return buffer_.get();
+  return buffer();
 }
 
 void TcmuServer::scatter(const TcmuCommand& command, const void* data, size_t size) {

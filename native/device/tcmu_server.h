@@ -1,11 +1,13 @@
-// The thread that answers the SCSI commands of a TCMU ring.
+// Answers the SCSI commands of a TCMU ring: on a thread of its own, and on helping threads while large reads queue up.
 #pragma once
+#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
 
 #include "device/disk_requests.h"
 #include "device/scsi.h"
+#include "device/short_waits.h"
 #include "device/tcmu_ring.h"
 
 namespace obd {
@@ -24,6 +26,11 @@ class TcmuServer : public std::enable_shared_from_this<TcmuServer> {
  private:
   using Kind = scsi::Request::Kind;
   void serve();
+  bool wait();
+  // Answers what is in the ring, of up to `most` commands. True when there may be more.
+  bool answer_commands(unsigned most);
+  void get_help();
+  void help();
   void handle(TcmuCommand& command);
   void read(TcmuCommand& command, const scsi::Request& request);
   void write(TcmuCommand& command, const scsi::Request& request);
@@ -32,16 +39,18 @@ class TcmuServer : public std::enable_shared_from_this<TcmuServer> {
   void give(TcmuCommand& command, const void* data, size_t size);
   void finish(TcmuCommand& command, int error, const scsi::Sense& sense);
   void answer(TcmuCommand& command, const TcmuAnswer& answer);
+  void announce();
 
-  // The command's data as one piece: in place when it is one, else gathered in the buffer.
+  // The command's data as one piece: in place when it is one, else gathered in a buffer of the thread.
   const char* gathered(const TcmuCommand& command, size_t size);
   void scatter(const TcmuCommand& command, const void* data, size_t size);
 
   DiskRequests requests_;
   const scsi::Disk disk_;
   TcmuRing ring_;
-  std::unique_ptr<char[]> buffer_;  // of the thread
-  unsigned unannounced_ = 0;        // answers since the last doorbell, of the thread
+  ShortWaits waits_;
+  std::atomic<unsigned> unannounced_{0};  // answers since the last doorbell
+  std::atomic<unsigned> helping_{0};      // threads that help, or will
   std::thread thread_;
 };
 

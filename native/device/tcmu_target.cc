@@ -20,6 +20,8 @@ const std::string kLoopback = kTarget + "/loopback";
 
 // The data area is mapped memory of the kernel, taken as it is needed.
 constexpr int kDataAreaMiB = 64;
+// It is given out in blocks of so many pages: what a command reads or writes is in one piece, mostly.
+constexpr int kBlockPages = 32;
 constexpr int kMaxSectors = 2048;
 // A command that nobody answers fails after this, so that a host whose builder was killed for good does not
 // wait for ever. Longer than the longest fetch of remote bytes.
@@ -46,6 +48,11 @@ std::string wwn(const std::string& seed) {
 // An adapter of each instance's own.
 std::string adapter_path(const std::string& owner) {
   return kTarget + "/core/user_" + std::to_string(std::stoul(owner.substr(0, 8), nullptr, 16) & 0x7fffffff);
+}
+
+bool remove_directory(const std::string& path, Steps& steps) {
+  steps.begin("rmdir " + path);
+  return obd::remove_directory(path);
 }
 
 void remove_if_empty(const std::string& adapter) {
@@ -99,7 +106,8 @@ void TcmuTarget::make_backstore(uint64_t size) {
   }
   write_attribute(backstore_ + "/control", "dev_config=" + config_ + ",dev_size=" + std::to_string(size) +
                                                ",hw_block_size=512,hw_max_sectors=" + std::to_string(kMaxSectors) +
-                                               ",max_data_area_mb=" + std::to_string(kDataAreaMiB));
+                                               ",max_data_area_mb=" + std::to_string(kDataAreaMiB) +
+                                               ",data_pages_per_blk=" + std::to_string(kBlockPages));
   // Nobody listens for the kernel's messages about it: the ring is all that is needed.
   write_attribute(backstore_ + "/attrib/nl_reply_supported", "-1");
   write_attribute(backstore_ + "/attrib/cmd_time_out", std::to_string(kCommandSeconds));
@@ -144,10 +152,10 @@ std::string TcmuTarget::make_fabric() const {
   throw_errno("make a loopback target for " + name_, EEXIST);
 }
 
-void TcmuTarget::remove_fabric(const std::string& fabric) const {
-  remove_directory(lun_path(fabric));
-  remove_directory(fabric + "/tpgt_1");
-  remove_directory(fabric);
+void TcmuTarget::remove_fabric(const std::string& fabric, Steps& steps) const {
+  remove_directory(lun_path(fabric), steps);
+  remove_directory(fabric + "/tpgt_1", steps);
+  remove_directory(fabric, steps);
 }
 
 std::string TcmuTarget::make_disk() {
@@ -172,21 +180,24 @@ std::string TcmuTarget::disk_path() const {
   return fabric.empty() ? "" : disk_at(read_attribute(fabric + "/tpgt_1/address"));
 }
 
-void TcmuTarget::remove_disk() {
+void TcmuTarget::remove_disk(Steps& steps) {
   for (size_t attempt = 0; attempt < fabrics_.size(); ++attempt) {
     const std::string& fabric = fabrics_[attempt];
-    if (::unlink((lun_path(fabric) + "/" + name_).c_str()) != 0) {
-      if (errno != ENOENT) throw_errno("unlink " + lun_path(fabric) + "/" + name_);
+    const std::string link = lun_path(fabric) + "/" + name_;
+    steps.begin("unlink " + link);
+    if (::unlink(link.c_str()) != 0) {
+      if (errno != ENOENT) throw_errno("unlink " + link);
       // Half made, or somebody else's who got the same name.
       const std::string nexus = read_attribute(fabric + "/tpgt_1/nexus");
       if (!names_in(fabric).empty() && !nexus.empty() && nexus != nexuses_[attempt]) continue;
     }
-    remove_fabric(fabric);
+    remove_fabric(fabric, steps);
   }
 }
 
-void TcmuTarget::remove_backstore() {
-  remove_directory(backstore_);
+void TcmuTarget::remove_backstore(Steps& steps) {
+  remove_directory(backstore_, steps);
+  steps.begin("rmdir " + adapter_);
   remove_if_empty(adapter_);  // the last device of the instance takes the adapter along
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "device/device_label.h"
+#include "device/teardown.h"
 
 namespace obd {
 
@@ -22,9 +23,9 @@ class TcmuTarget {
   // Shows it as a SCSI disk and returns its node. The ring must be answered by another thread by now.
   std::string make_disk();
   // Takes the disk away, mounted or not. The ring must be answered. No error when there is none.
-  void remove_disk();
+  void remove_disk(Steps& steps);
   // Takes the backstore away; reading its uio fails from then on. No error when there is none.
-  void remove_backstore();
+  void remove_backstore(Steps& steps);
 
   bool has_backstore() const;
   // False for a backstore whose maker was killed before it was enabled.
@@ -42,7 +43,7 @@ class TcmuTarget {
   std::string find_fabric() const;
   std::string find_uio() const;
   std::string make_fabric() const;
-  void remove_fabric(const std::string& fabric) const;
+  void remove_fabric(const std::string& fabric, Steps& steps) const;
 
   std::string adapter_, backstore_, name_, config_, serial_;
   std::vector<std::string> fabrics_;  // the paths to try: one may belong to somebody else

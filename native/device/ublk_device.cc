@@ -39,6 +39,15 @@ ublk_params params_of(const BlockDevice& disk) {
 std::string char_path(uint32_t id) { return char_node("ublk-char", "ublkc" + std::to_string(id)); }
 std::string block_path(uint32_t id) { return block_node("ublkb" + std::to_string(id)); }
 
+void stop(uint32_t id, Steps& steps) {
+  steps.begin("stopping ublk device " + std::to_string(id));
+  ublk_stop(id);
+}
+void remove(uint32_t id, Steps& steps) {
+  steps.begin("deleting ublk device " + std::to_string(id));
+  ublk_delete(id);
+}
+
 }  // namespace
 
 std::unique_ptr<UblkDevice> UblkDevice::attach(const DiskRequests& requests, const DeviceLabel& label) {
@@ -76,7 +85,8 @@ std::unique_ptr<UblkDevice> UblkDevice::take_over(const DiskRequests& requests, 
 UblkDevice::~UblkDevice() {
   if (gone_) return;
   try {
-    tear_down();
+    Steps unseen;
+    tear_down(unseen);
   } catch (const std::system_error&) {
     // The kernel keeps it; the next start of the instance finds and releases it.
   }
@@ -92,24 +102,26 @@ void UblkDevice::start_queues(const DiskRequests& requests, unsigned count) {
   }
 }
 
-void UblkDevice::tear_down() {
-  ublk_stop(id_);
+void UblkDevice::tear_down(Steps& steps) {
+  stop(id_, steps);
   stopped_ = true;
+  steps.begin("the end of the threads that serve " + path_);
   for (const auto& queue : queues_) queue->join();
   queues_.clear();
-  ublk_delete(id_);
+  remove(id_, steps);
   gone_ = true;
 }
 
-bool UblkDevice::try_detach() {
+bool UblkDevice::try_detach(Steps& steps) {
   if (gone_) return true;
   // Not the second time, after a failure on the way: by now the node is gone.
   std::optional<UniqueFd> claim;
   if (!stopped_) {
+    steps.begin("open " + path_);
     claim = claim_block_device(path_);
     if (!claim) return false;
   }
-  tear_down();
+  tear_down(steps);
   return true;
 }
 
@@ -124,11 +136,11 @@ std::vector<FoundDevice> list_ublk_devices(const std::string& owner) {
   return found;
 }
 
-void release_ublk_device(const DeviceLabel& label) {
+void release_ublk_device(const DeviceLabel& label, Steps& steps) {
   for (const ublksrv_ctrl_dev_info& info : ublk_list()) {
     if (info.ublksrv_flags != label.packed()) continue;
-    ublk_stop(info.dev_id);
-    ublk_delete(info.dev_id);
+    stop(info.dev_id, steps);
+    remove(info.dev_id, steps);
   }
 }
 

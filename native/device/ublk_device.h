@@ -21,13 +21,13 @@ class UblkDevice : public ServedDevice {
   ~UblkDevice() override;
 
   const std::string& path() const override { return path_; }
-  bool try_detach() override;
+  bool try_detach(Steps& steps) override;
 
  private:
   explicit UblkDevice(uint32_t id) : id_(id) {}
   void start_queues(const DiskRequests& requests, unsigned count);
   // Ends what has been begun, as far as it has come.
-  void tear_down();
+  void tear_down(Steps& steps);
 
   const uint32_t id_;
   bool stopped_ = false, gone_ = false;
@@ -39,6 +39,6 @@ class UblkDevice : public ServedDevice {
 std::vector<FoundDevice> list_ublk_devices(const std::string& owner);
 // Takes the device away, its server being dead: requests that wait for it fail. No error when there is none.
 // Throws std::system_error.
-void release_ublk_device(const DeviceLabel& label);
+void release_ublk_device(const DeviceLabel& label, Steps& steps);
 
 }  // namespace obd

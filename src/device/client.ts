@@ -7,9 +7,10 @@ import type { FileLock } from '../native/system.js';
 import type { HostConfigs } from '../registry/index.js';
 import { layersDirectory, lockServer, releaseLeft } from './leftovers.js';
 import { chooseDevice, type DeviceChoice } from './probe.js';
-import type { EventName, Message, Method, QuestionMessage, ServerConfig, ServerMethods } from './protocol.js';
+import { defaultDetachTimeout, type EventName, type Message, type Method, type QuestionMessage, type ServerConfig, type ServerMethods } from './protocol.js';
 import { ServedState } from './served-state.js';
 import { ServerProcess } from './server-process.js';
+import { within } from './within.js';
 import type { Access, AccessCall, AttachOptions, CommittedLayer, CommitOptions, Device, DeviceError, DeviceServer, DeviceStats, ExplainedReads, FrozenLayer, LowerLayer, OpenLayers, TracedRun } from './types.js';
 
 export interface DeviceServerOptions {
@@ -23,6 +24,8 @@ export interface DeviceServerOptions {
 	readonly deviceKind?: DeviceChoice;
 	/** Milliseconds without a byte from a registry after which a read is an I/O error; a minute by default. */
 	readonly fetchTimeout?: number;
+	/** Milliseconds after which a detach that has not ended is an error; half a minute by default. */
+	readonly detachTimeout?: number;
 	/** Bytes that fetched blocks may take on disk, those in use excepted; 4 GiB by default. */
 	readonly blockCacheSize?: number;
 	/** Keeps what `explainReads` needs. */
@@ -47,6 +50,10 @@ interface Pending {
 const lockPatienceMs = 5000;
 /** After this a server that was told to end is killed. */
 const closeDeadlineMs = 15_000;
+/** How long it may take to hear from a server that is alive. */
+const answerPatienceMs = 15_000;
+/** How long a killed server may take to end, and the kernel to take back what it had. */
+const endDeadlineMs = 90_000;
 /** A server that dies more often than this many times in the period is not replaced any more. */
 const maxRestarts = 5;
 const restartPeriodMs = 60_000;
@@ -96,10 +103,10 @@ class Client implements DeviceServer {
 	#becomeReady: { resolve: () => void; reject: (error: Error) => void } = { resolve: () => undefined, reject: () => undefined };
 	#becomeOver: () => void = () => undefined;
 
-	constructor({ root, instanceDir, hosts = {}, fetchTimeout, blockCacheSize, noteReads, access }: DeviceServerOptions, kind: DeviceKind, private readonly lock: FileLock) {
+	constructor({ root, instanceDir, hosts = {}, fetchTimeout, detachTimeout, blockCacheSize, noteReads, access }: DeviceServerOptions, kind: DeviceKind, private readonly lock: FileLock) {
 		this.#access = access;
 		this.#stopListening = access?.listen((call) => { this.#tell(call); });
-		this.#config = { root, directory: instanceDir, kind, hosts, ...(fetchTimeout !== undefined && { fetchTimeout }), ...(blockCacheSize !== undefined && { blockCacheSize }), ...(noteReads !== undefined && { noteReads }) };
+		this.#config = { root, directory: instanceDir, kind, hosts, ...(fetchTimeout !== undefined && { fetchTimeout }), ...(detachTimeout !== undefined && { detachTimeout }), ...(blockCacheSize !== undefined && { blockCacheSize }), ...(noteReads !== undefined && { noteReads }) };
 		this.ready = new Promise((resolve, reject) => {
 			this.#becomeReady = { resolve, reject };
 		});
@@ -193,10 +200,17 @@ class Client implements DeviceServer {
 			return this.lock.release();
 		}
 		const timer = setTimeout(() => this.#process?.kill(), closeDeadlineMs);
-		await this.#call('close', null).catch(() => undefined); // it may have ended before
-		this.#process?.hangUp();
-		await this.#over;
-		clearTimeout(timer);
+		const end = async (): Promise<void> => {
+			await this.#call('close', null).catch(() => undefined); // it may have ended before
+			this.#process?.hangUp();
+			await this.#over;
+		};
+		try {
+			await within(closeDeadlineMs + endDeadlineMs, `the device server (process ${this.#process?.pid}), or a device of it, has not ended`, end());
+		} finally {
+			clearTimeout(timer);
+			this.#process?.ref(false);
+		}
 	}
 
 	#device(id: string, path: string, size: number): Device {
@@ -224,7 +238,9 @@ class Client implements DeviceServer {
 			prefetch: async (runs) => void await this.#call('prefetch', { device: id, runs }),
 			detach: async () => {
 				if (detached) return;
-				await this.#callIfThere('detach', { device: id });
+				// The server gives up by itself before, if it is alive.
+				const patience = (this.#config.detachTimeout ?? defaultDetachTimeout) + answerPatienceMs;
+				await within(patience, `${path} cannot be detached: the device server (process ${this.#process?.pid}) has not answered`, this.#callIfThere('detach', { device: id }));
 				detached = true;
 				await this.#forget(this.#state.detached(id));
 			},

@@ -7,6 +7,7 @@ export { releaseDevices } from './leftovers.js';
 export { probeDevices, type DeviceChoice, type DeviceProbe } from './probe.js';
 export type { DeviceKind } from '../native/device.js';
 export { remoteBlobs } from './remote-blobs.js';
+export { within } from './within.js';
 export type { BlobFetcher } from './fetcher.js';
 export type { LentBlobs, LoginQuestion } from './protocol.js';
 export type * from './types.js';

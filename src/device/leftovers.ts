@@ -1,12 +1,14 @@
-// Finds and releases what devices leave when their owner dies: mounts of them, loop devices and through
-// these the FUSE connections, ublk devices, TCMU targets. Each carries the label of the instance it
-// belongs to.
+// Finds and releases what devices leave when their owner dies: a device server that does not end, mounts of
+// devices, loop devices and through these the FUSE connections, ublk devices, TCMU targets. Each carries the
+// label of the instance it belongs to.
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { deviceAddon } from '../native/device.js';
 import { clearLoopDevice, listLoopDevices, readMounts, tryLockFile, umount, type FileLock, type MountEntry } from '../native/system.js';
+import type { ServerConfig } from './protocol.js';
+import { serverMain } from './server-process.js';
 
 /** What the devices of the instance with this directory are labelled with, before `/<n>`. */
 export function instanceLabel(directory: string): string {
@@ -20,6 +22,8 @@ export function layersDirectory(directory: string): string {
 
 /** Milliseconds for a device server whose builder has died to end. */
 const endPatience = 20_000;
+/** Milliseconds that the release of one device may take. */
+export const releaseTimeout = 60_000;
 
 /**
  * Held by the builder and by every device server it starts, from the start on: free when all of them have ended.
@@ -53,6 +57,7 @@ export async function unmountDevices(devicePaths: readonly string[]): Promise<vo
  */
 export async function releaseDevices(directory: string): Promise<void> {
 	const isServed = !(await hasEnded(directory, 0));
+	if (isServed) await endServers(path.resolve(directory));
 	await releaseLeft(directory);
 	if (!isServed) return;
 	// It may have been in the middle of making one more, and could not end before what it has was released.
@@ -72,6 +77,40 @@ async function hasEnded(directory: string, patience: number): Promise<boolean> {
 	}
 }
 
+/** A device server ends by itself when its builder has: one that does not is stopped, or hangs. */
+async function endServers(directory: string): Promise<void> {
+	for (const deadline = performance.now() + endPatience; performance.now() < deadline; await sleep(20)) {
+		if ((await serversOf(directory)).length === 0) return;
+	}
+	for (const pid of await serversOf(directory)) kill(pid);
+}
+
+/** Those that nobody has killed: the kernel shows no command line of one that is ending. */
+async function serversOf(directory: string): Promise<number[]> {
+	const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
+	const own = await Promise.all(pids.map(async (pid) => isServerOf(directory, await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''))));
+	return pids.filter((_, n) => own[n]);
+}
+
+/** `commandLine`: as the kernel has it, each argument ended by a zero. See server-process.ts. */
+function isServerOf(directory: string, commandLine: string): boolean {
+	const [, main = '', config = ''] = commandLine.split('\0');
+	if (path.basename(main) !== serverMain) return false;
+	try {
+		return path.resolve((JSON.parse(config) as ServerConfig).directory) === directory;
+	} catch {
+		return false;
+	}
+}
+
+function kill(pid: number): void {
+	try {
+		process.kill(pid, 'SIGKILL');
+	} catch (error) {
+		if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+	}
+}
+
 /** What there is of the instance's devices now. */
 export async function releaseLeft(directory: string): Promise<void> {
 	const resolved = path.resolve(directory);
@@ -80,7 +119,7 @@ export async function releaseLeft(directory: string): Promise<void> {
 	const served = await deviceAddon().listServed(label);
 	const mounted = await mountsOf([...loops.map((loop) => `/dev/loop${loop.number}`), ...served.map((device) => device.path)]);
 	// Before the mounts: as long as the kernel waits for a new server, so does every unmount.
-	await Promise.all(served.map(({ number }) => deviceAddon().releaseServed(`${label}/${number}`, layersDirectory(resolved))));
+	await Promise.all(served.map(({ number }) => deviceAddon().releaseServed(`${label}/${number}`, layersDirectory(resolved), releaseTimeout)));
 	await deviceAddon().releaseAdapter(label);
 	await unmountAll((await readMounts()).filter((mount) => isBelow(resolved, mount.mountPoint)));
 	await unmountAll(mounted.filter((mount) => !isBelow(resolved, mount.mountPoint)));

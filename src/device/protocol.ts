@@ -88,6 +88,9 @@ export interface AnswerMessage {
 export type Message = CallMessage | ReplyMessage | EventMessage | QuestionMessage | AnswerMessage;
 
 /** What the server process is started with, as JSON in its first argument. */
+/** Milliseconds: longer than the kernel takes for anything on a busy machine. */
+export const defaultDetachTimeout = 30_000;
+
 export interface ServerConfig {
 	/** Of the store; the block cache is below it. */
 	readonly root: string;
@@ -98,6 +101,7 @@ export interface ServerConfig {
 	/** How to talk to registries; see the registry room. */
 	readonly hosts: HostConfigs;
 	readonly fetchTimeout?: number;
+	readonly detachTimeout?: number;
 	readonly blockCacheSize?: number;
 	/** Keeps what `explainReads` needs. */
 	readonly noteReads?: boolean;

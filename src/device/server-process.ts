@@ -5,6 +5,9 @@ import { fileURLToPath } from 'node:url';
 import { Channel } from './channel.js';
 import type { Message, ServerConfig } from './protocol.js';
 
+/** The program. Its argument is its ServerConfig, as JSON. */
+export const serverMain = 'server-main.js';
+
 /** Bytes of the server's stderr kept for the message when it dies. */
 const stderrTail = 4096;
 
@@ -18,7 +21,7 @@ export class ServerProcess {
 
 	/** It keeps `lock`, a descriptor, open to its end. `onEnd` is called once, with how it ended: a phrase that goes on from "the device server ". */
 	constructor(config: ServerConfig, lock: number, onMessage: (message: Message) => void, onEnd: (how: string) => void) {
-		const main = fileURLToPath(new URL('./server-main.js', import.meta.url));
+		const main = fileURLToPath(new URL(`./${serverMain}`, import.meta.url));
 		// A session of its own: signals of the terminal reach the builder alone.
 		this.#child = spawn(process.execPath, [main, JSON.stringify(config)], { detached: true, stdio: ['ignore', 'ignore', 'pipe', 'pipe', lock], cwd: '/' });
 		this.#socket = this.#child.stdio[3] as Socket;
@@ -35,6 +38,10 @@ export class ServerProcess {
 			this.#child.once('error', (error) => end(`could not be started: ${error.message}`));
 			this.#child.once('close', (code, signal) => end(signal ? `was killed by ${signal}` : `ended with code ${code}`));
 		});
+	}
+
+	get pid(): number | undefined {
+		return this.#child.pid;
 	}
 
 	send(message: Message): void {

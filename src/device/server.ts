@@ -4,9 +4,9 @@ import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { deviceAddon, type BlobPlace, type DeviceFault, type DeviceKind, type WritableFiles } from '../native/device.js';
 import { answerFetch, type BlobFetcher } from './fetcher.js';
-import { instanceLabel, layersDirectory, mountsOf, unmountDevices } from './leftovers.js';
+import { instanceLabel, layersDirectory, mountsOf, releaseTimeout, unmountDevices } from './leftovers.js';
 import { Places } from './places.js';
-import type { Method, ServerConfig, ServerMethods } from './protocol.js';
+import { defaultDetachTimeout, type Method, type ServerConfig, type ServerMethods } from './protocol.js';
 import { remoteBlobs } from './remote-blobs.js';
 import type { DeviceState, LayerState } from './served-state.js';
 import type { DeviceError, LocalBlob, LowerLayer, RemoteBlob } from './types.js';
@@ -51,6 +51,7 @@ export class Server {
 	readonly #filesDir: string;
 	readonly #label: string;
 	readonly #kind: DeviceKind;
+	readonly #detachTimeout: number;
 	/** Aborted: no read is fetched. */
 	#fetching = new AbortController();
 
@@ -59,6 +60,7 @@ export class Server {
 		this.#filesDir = layersDirectory(config.directory);
 		this.#label = instanceLabel(config.directory);
 		this.#kind = config.kind;
+		this.#detachTimeout = config.detachTimeout ?? defaultDetachTimeout;
 	}
 
 	/**
@@ -133,7 +135,7 @@ export class Server {
 		detach: async ({ device: id }) => {
 			const device = this.#devices.get(id);
 			if (!device) return null;
-			if (!(await deviceAddon().detachDevice(device.number))) throw await busy(device.path);
+			if (!(await deviceAddon().detachDevice(device.number, this.#detachTimeout))) throw await busy(device.path);
 			this.#devices.delete(id);
 			if (device.top !== undefined) await this.#removeFiles(device.top);
 			return null;
@@ -187,7 +189,7 @@ export class Server {
 	async #releaseUnknown(devices: readonly DeviceState[]): Promise<void> {
 		const known = new Set(devices.map(({ id }) => Number(id)));
 		for (const { number } of await deviceAddon().listServed(this.#label)) {
-			if (!known.has(number)) await deviceAddon().releaseServed(`${this.#label}/${number}`, this.#filesDir);
+			if (!known.has(number)) await deviceAddon().releaseServed(`${this.#label}/${number}`, this.#filesDir, releaseTimeout);
 		}
 	}
 
@@ -213,7 +215,7 @@ export class Server {
 		} catch (error) {
 			// Better an I/O error for its users than an endless wait.
 			const failure = error instanceof Error ? error.message : String(error);
-			const released = await deviceAddon().releaseServed(`${this.#label}/${id}`, this.#filesDir).then(() => '', String);
+			const released = await deviceAddon().releaseServed(`${this.#label}/${id}`, this.#filesDir, releaseTimeout).then(() => '', String);
 			this.#lost.set(id, `device ${id} was lost when its device server died: ${failure}${released === '' ? '' : `; ${released}`}`);
 		}
 	}
@@ -251,10 +253,12 @@ export class Server {
 		const deadline = performance.now() + closePatienceMs;
 		await unmountDevices([...this.#devices.values()].map((device) => device.path));
 		const detach = async (id: string, device: ServedDevice): Promise<void> => {
-			while (!(await deviceAddon().detachDevice(device.number)) && performance.now() < deadline);
+			while (!(await deviceAddon().detachDevice(device.number, closePatienceMs)) && performance.now() < deadline);
 			this.#devices.delete(id);
 		};
-		await Promise.all([...this.#devices].map(([id, device]) => detach(id, device)));
+		const results = await Promise.allSettled([...this.#devices].map(([id, device]) => detach(id, device)));
+		const failed = results.find((result) => result.status === 'rejected');
+		if (failed !== undefined) throw failed.reason;
 		await rm(this.#filesDir, { recursive: true, force: true });
 	}
 

@@ -74,7 +74,8 @@ interface DeviceAddon {
 	/** Opens a layer that a server which died has frozen, on these lowers. */
 	openFrozenLayer(files: WritableFiles, lowers: readonly number[]): Promise<number>;
 	sealDevice(device: number, next: WritableFiles, ifWrites: number | undefined): Promise<number | undefined>;
-	detachDevice(device: number): Promise<boolean>;
+	/** False when it is in use. Fails, naming the step, when that takes longer than `patience` milliseconds: it goes on, and may be called again. */
+	detachDevice(device: number, patience: number): Promise<boolean>;
 	/** `former`: path of the sealed layer that the layer lies on; both become one. */
 	commitLayer(layer: number, path: string, uuid: string, parentUuid: string | undefined, former: string | undefined): Promise<{ digest: string; size: number; segments: number; dataBytes: number }>;
 	deviceCounters(device: number): { writes: number; bytesRead: number; bytesWritten: number };
@@ -102,8 +103,8 @@ interface DeviceAddon {
 	checkUblk(): Promise<void>;
 	/** The ublk and TCMU devices with this instance's label; `path` is empty for one that is half made. */
 	listServed(label: string): Promise<{ number: number; path: string }[]>;
-	/** Takes the device with this label away, its server being dead: what waits for it fails. `directory` as at the attach. */
-	releaseServed(deviceLabel: string, directory: string): Promise<void>;
+	/** Takes the device with this label away, its server being dead: what waits for it fails. `directory` as at the attach. Fails, naming the step, when that takes longer than `patience` milliseconds. */
+	releaseServed(deviceLabel: string, directory: string, patience: number): Promise<void>;
 	/** Takes the TCMU adapter of the instance with this label away, when it has no devices. */
 	releaseAdapter(label: string): Promise<void>;
 }

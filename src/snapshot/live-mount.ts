@@ -1,6 +1,6 @@
 // One device with one mount: attached once, written by one step at a time, sealed live between steps.
 import { mkdir, rmdir } from 'node:fs/promises';
-import { buildMountOptions, makeFileSystem, remoteBlobs, type Device, type DeviceError, type DeviceServer, type FrozenLayer } from '../device/index.js';
+import { buildMountOptions, makeFileSystem, remoteBlobs, within, type Device, type DeviceError, type DeviceServer, type FrozenLayer } from '../device/index.js';
 import { freeze, mount, syncfs, thaw, umountIfMounted } from '../native/system.js';
 import type { Snapshot } from './layer.js';
 import { maxTracedRuns, traceKey, type TraceStore } from './traces.js';
@@ -27,6 +27,9 @@ export interface RemoteLayer {
 	/** Bytes of the blob. */
 	readonly size: number;
 }
+
+/** Milliseconds. What a step has written is in the device by then, unless it failed. */
+const unmountTimeout = 120_000;
 
 export class LiveMount {
 	#snapshot: Snapshot;
@@ -208,7 +211,8 @@ export class LiveMount {
 
 	async #close(): Promise<void> {
 		this.#stopListening();
-		await umountIfMounted(this.root); // a device server that ends by itself takes its mounts with it
+		// A device server that ends by itself takes its mounts with it.
+		await within(unmountTimeout, `umount ${this.root} has not ended`, umountIfMounted(this.root));
 		await rmdir(this.root).catch(() => undefined);
 		await this.device.detach();
 	}

@@ -159,6 +159,21 @@ for (const kind of kinds) {
 	});
 }
 
+for (const kind of kinds) {
+	test(`${kind}: builder killed while its server is stopped, with mounted disks: the next start ends that and releases everything`, async (t) => {
+		const place = await makePlace(kind);
+		await mkdir(path.join(place.instanceDir, 'mnt'));
+		const builder = await startBuilder(place, '../integration/device-builder.js');
+		const connections = await fuseConnections(place.instanceDir);
+		for (const pid of await serverProcesses(place)) process.kill(Number(pid), 'SIGSTOP');
+		builder.kill('SIGKILL'); // it may have to wait for its disk
+		t.true((await allLeftovers(place)).some((left) => left.startsWith('mount')));
+		await releaseDevices(place.instanceDir);
+		t.deepEqual(onlyFiles(await allLeftovers(place, connections)), []);
+		await removePlace(place);
+	});
+}
+
 for (const kind of lastingKinds) {
 	test(`${kind}: killed at any moment of attaching and detaching: the next start releases everything`, async (t) => {
 		const place = await makePlace(kind);

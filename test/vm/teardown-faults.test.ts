@@ -1,8 +1,9 @@
-// Taking a device away fails at any step of it: the caller is told which, and what stays goes with the
+// Taking a device away fails at any step of it, or hangs: the caller is told which, and what stays goes with the
 // next try, or else with the server.
 import test from 'ava';
-import { startDeviceServer, type Device, type DeviceKind, type DeviceServer } from '../../src/device/index.js';
-import { makePlace, removePlace } from '../integration/helpers/device.js';
+import { buildMountOptions, makeFileSystem, startDeviceServer, type Device, type DeviceKind, type DeviceServer } from '../../src/device/index.js';
+import { mount } from '../../src/native/system.js';
+import { makePlace, removePlace, serverProcesses, type Place } from '../integration/helpers/device.js';
 import { withFault } from './helpers/faults.js';
 import { allLeftovers, kernelObjects, lastingKinds } from './helpers/kernel.js';
 
@@ -33,6 +34,16 @@ const steps: Readonly<Record<DeviceKind, readonly Step[]>> = {
 	fuse: [],
 };
 
+/** A step that hangs is named like one that fails. */
+const hangingStep = (failing: RegExp): RegExp => new RegExp(failing.source.replace(/^stop /, 'stopping ').replace(/^delete /, 'deleting '));
+
+/** Stops the place's device server; its number. */
+async function stopServer(place: Place): Promise<number> {
+	const [pid = ''] = await serverProcesses(place);
+	process.kill(Number(pid), 'SIGSTOP');
+	return Number(pid);
+}
+
 const attach = (server: DeviceServer): Promise<Device> => server.attach({ lowers: [], writable: true, virtualSize: diskBytes });
 
 for (const kind of lastingKinds) {
@@ -47,6 +58,48 @@ for (const kind of lastingKinds) {
 			await t.notThrowsAsync(device.detach(), failed.join(', '));
 			t.deepEqual(await kernelObjects(), [], failed.join(', '));
 		}
+		await server.close();
+		t.deepEqual(await allLeftovers(place), []);
+		await removePlace(place);
+	});
+
+	test(`${kind}: a detach that hangs says where, and has worked once it ends`, async (t) => {
+		const place = await makePlace(kind);
+		const server = await startDeviceServer({ ...place, detachTimeout: 1500 });
+		for (const { call, nth, error: expected } of steps[kind]) {
+			const device = await attach(server);
+			const errors: string[] = [];
+			const { failed } = await withFault(place, { call, when: String(nth), hangs: 4000 }, async () => {
+				while (!(await device.detach().then(() => true, (error: unknown) => void errors.push((error as Error).message))));
+			});
+			t.true(failed.length > 0, `${call} ${nth} was never called`);
+			t.true(errors.length > 0, failed.join(', '));
+			for (const error of errors) {
+				t.true(error.startsWith(`${device.path} cannot be detached: `) && error.endsWith(' has not ended for 2 s'), error);
+				t.regex(error, hangingStep(expected), failed.join(', '));
+			}
+			t.deepEqual(await kernelObjects(), [], failed.join(', '));
+		}
+		await server.close();
+		t.deepEqual(await allLeftovers(place), []);
+		await removePlace(place);
+	});
+
+	test(`${kind}: a device server that is stopped keeps nobody waiting for ever`, async (t) => {
+		const place = await makePlace(kind);
+		const server = await startDeviceServer({ ...place, detachTimeout: 1000 });
+		const device = await attach(server);
+		const stopped = await stopServer(place);
+		const error = await device.detach().then(() => '', (failure: unknown) => (failure as Error).message);
+		t.regex(error, new RegExp(`^${device.path} cannot be detached: the device server \\(process ${stopped}\\) has not answered for \\d+ s$`));
+		process.kill(stopped, 'SIGCONT');
+		await t.notThrowsAsync(device.detach());
+		t.deepEqual(await kernelObjects(), []);
+
+		const other = await attach(server);
+		await makeFileSystem(other.path);
+		await mount(other.path, place.mountPoint, 'ext4', buildMountOptions(true));
+		await stopServer(place);
 		await server.close();
 		t.deepEqual(await allLeftovers(place), []);
 		await removePlace(place);

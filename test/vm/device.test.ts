@@ -5,7 +5,7 @@ import { open, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
-import { makeFileSystem, probeDevices, type LowerLayer } from '../../src/device/index.js';
+import { makeFileSystem, probeDevices, releaseDevices, startDeviceServer, type LowerLayer } from '../../src/device/index.js';
 import type { FrozenLayer } from '../../src/device/types.js';
 import { chooseDevice } from '../../src/device/probe.js';
 import { fsckProblems, makePlace, removePlace, sealMounted, withLayers, withMount, withServer } from '../integration/helpers/device.js';
@@ -73,6 +73,25 @@ for (const kind of kinds) {
 		});
 		t.deepEqual(await allLeftovers(place), []);
 		await removePlace(place);
+	});
+
+	test(`${kind}: builders on one host do not touch each other's devices`, async (t) => {
+		const places = await Promise.all([1, 2, 3].map(() => makePlace(kind)));
+		const servers = await Promise.all(places.map((place) => startDeviceServer(place)));
+		const devices = await Promise.all(servers.map((server) => server.attach({ lowers: [], writable: true, virtualSize: diskBytes })));
+		await Promise.all(devices.map((device, n) => writeFile(device.path, Buffer.alloc(4096, n + 1))));
+		for (const [n, place] of places.entries()) {
+			await servers[n]?.close();
+			await releaseDevices(place.instanceDir); // as its next start does
+			for (const [other, device] of [...devices.entries()].slice(n + 1)) {
+				const read = await run('dd', [`if=${device.path}`, 'bs=4k', 'count=1', 'iflag=direct'], { encoding: 'buffer' });
+				t.true(Buffer.alloc(4096, other + 1).equals(read.stdout), `builder ${other} after builder ${n} has ended`);
+			}
+		}
+		for (const place of places) {
+			t.deepEqual(await allLeftovers(place), []);
+			await removePlace(place);
+		}
 	});
 
 	test(`${kind}: devices come and go side by side`, async (t) => {

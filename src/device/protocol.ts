@@ -87,10 +87,10 @@ export interface AnswerMessage {
 }
 export type Message = CallMessage | ReplyMessage | EventMessage | QuestionMessage | AnswerMessage;
 
-/** What the server process is started with, as JSON in its first argument. */
 /** Milliseconds: longer than the kernel takes for anything on a busy machine. */
 export const defaultDetachTimeout = 30_000;
 
+/** What the server process is started with, as JSON in its first argument. */
 export interface ServerConfig {
 	/** Of the store; the block cache is below it. */
 	readonly root: string;

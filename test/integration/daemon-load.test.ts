@@ -1,7 +1,4 @@
 // `docker buildx build --load`: what obd-buildd builds becomes an ordinary image of a docker daemon, and runs there.
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import anyTest, { type TestFn } from 'ava';
 import { nothingLeft, setUpBuilds, type BuildContext } from './helpers/build-fixture.js';
 import { startDaemon, succeed, type TestDaemon } from './helpers/daemon.js';
@@ -17,7 +14,7 @@ const test = anyTest as TestFn<Context>;
 setUpBuilds(test as unknown as TestFn<BuildContext>);
 
 test.serial.before(async (t) => {
-	const [docker, daemon] = await Promise.all([startDockerd(await mkdtemp(path.join(tmpdir(), 'obd-dockerd-'))), startDaemon(t.context.store)]);
+	const [docker, daemon] = await Promise.all([startDockerd(), startDaemon(t.context.store)]);
 	Object.assign(t.context, { docker, daemon });
 });
 

@@ -57,7 +57,7 @@ const chosen = readdirSync(cases).filter((name) => {
 
 test.serial.before(async (t) => {
 	const { registry, store } = t.context;
-	t.context.docker = await startDockerd(path.join(store.directory, 'docker'));
+	t.context.docker = await startDockerd();
 	const context = path.join(store.directory, 'frontend-image');
 	execFileSync(process.execPath, [path.join(root, 'frontend/image/context.mjs'), context]);
 	await build(store, ['--output', `type=image,name=${registry.host}/obd/dockerfile,compression=gzip,push=true`, context]);

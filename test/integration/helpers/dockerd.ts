@@ -1,6 +1,9 @@
-// A real docker daemon (Debian's docker.io) with everything it has below one directory; `stop` leaves nothing.
+// A real docker daemon (Debian's docker.io) with everything it has below one directory of its own, which nobody else
+// removes while it works; `stop` leaves nothing.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -15,8 +18,8 @@ export interface Dockerd {
 const client = existsSync('/usr/bin/docker') ? '/usr/bin/docker' : 'docker';
 
 /** Without networks of its own: containers have the host's. */
-export async function startDockerd(directory: string): Promise<Dockerd> {
-	mkdirSync(directory, { recursive: true });
+export async function startDockerd(): Promise<Dockerd> {
+	const directory = await mkdtemp(path.join(tmpdir(), 'obd-dockerd-'));
 	const socket = path.join(directory, 'docker.sock');
 	const log = path.join(directory, 'dockerd.log');
 	writeFileSync(path.join(directory, 'daemon.json'), '{}');

@@ -9,6 +9,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { startDeviceServer, type Device, type DeviceServer, type FrozenLayer, type LowerLayer } from '../../src/device/index.js';
 import { buildMountOptions, makeFileSystem } from '../../src/device/index.js';
+import { decompressFile } from '../../src/native/layers.js';
 import { mount, umount } from '../../src/native/system.js';
 import { busybox, pushBase, pushBlob, tarOf } from '../integration/helpers/base-images.js';
 import { build, makeContext, makeStore } from '../integration/helpers/obd.js';
@@ -23,16 +24,15 @@ const layerBytes = 100 * 2 ** 20;
 const diskBytes = 2 * 2 ** 30;
 const rounds = 5;
 /** A round is two seconds; what else the machine does moves one by a tenth. */
-const warmRounds = 15;
+const warmRounds = 9;
 /** 100 Mbit/s, 20 ms. */
 const link = { roundTrip: 20, rate: 12.5e6 };
 const readBytes = 30e6;
 
-/** Half random, half text-like: compresses to about a half, as programs do. */
-function programLike(bytes: number): Buffer {
-	const data = Buffer.alloc(bytes, 'all work and no play makes a dull disk; ');
-	for (let at = 0; at < bytes; at += 8192) randomFillSync(data, at, Math.min(4096, bytes - at));
-	return data;
+/** A program's bytes, over and over. */
+const program = await readFile(process.execPath);
+function programBytes(bytes: number): Buffer {
+	return Buffer.alloc(bytes, program);
 }
 
 const directory = await mkdtemp(path.join(tmpdir(), 'obd-bench-'));
@@ -64,6 +64,8 @@ async function withServer<T>(name: string, body: (server: DeviceServer) => Promi
 
 interface Layers {
 	readonly lowers: readonly (LowerLayer & { readonly kind: 'remote' })[];
+	/** The same uncompressed, in the registry. */
+	readonly plain: readonly LowerLayer[];
 	/** The same as local files. */
 	readonly blobs: readonly LowerLayer[];
 	/** The same, uncompressed. */
@@ -77,10 +79,11 @@ async function makeLayers(server: DeviceServer): Promise<Layers> {
 	await mkdir(mountPoint);
 	await mount(device.path, mountPoint, 'ext4', buildMountOptions(true));
 	const lowers: (LowerLayer & { kind: 'remote' })[] = [];
+	const plain: LowerLayer[] = [];
 	const blobs: LowerLayer[] = [];
 	const frozen: FrozenLayer[] = [];
 	for (let i = 0; i < layerCount; i++) {
-		await writeFile(path.join(mountPoint, `layer${i}`), programLike(layerBytes));
+		await writeFile(path.join(mountPoint, `layer${i}`), programBytes(layerBytes));
 		await run('sync', ['-f', mountPoint]);
 		const top = await device.seal() as FrozenLayer;
 		frozen.push(top);
@@ -88,11 +91,16 @@ async function makeLayers(server: DeviceServer): Promise<Layers> {
 		const { digest, size } = await top.commit({ path: file, uuid: '11111111-1111-1111-1111-111111111111' });
 		await pushBlob(registry.host, 'bench', '', await readFile(file));
 		blobs.push({ kind: 'blob', digest, size, path: file });
-		lowers.push({ kind: 'remote', digest, size, source: { repository: `${proxy.host}/bench`, insecure: true } });
+		const source = { repository: `${proxy.host}/bench`, insecure: true };
+		lowers.push({ kind: 'remote', digest, size, source });
+		const unpacked = path.join(directory, 'unpacked');
+		await decompressFile(file, unpacked);
+		plain.push({ kind: 'remote', ...await pushBlob(registry.host, 'bench', '', await readFile(unpacked)), source });
+		await rm(unpacked);
 	}
 	await umount(mountPoint);
 	await device.detach();
-	return { lowers, blobs, frozen };
+	return { lowers, plain, blobs, frozen };
 }
 
 async function attachBench({ lowers, blobs }: Layers): Promise<void> {
@@ -126,25 +134,27 @@ async function fioRead(device: Device, size: number): Promise<number> {
 	return (JSON.parse(stdout) as { jobs: [{ read: { bw: number } }] }).jobs[0].read.bw / 1024;
 }
 
-/** The same disk twice: through the warm cache, which has its layers compressed as ever, and from uncompressed local files. */
-async function warmBench(server: DeviceServer, { lowers, frozen }: Layers): Promise<void> {
+/** The same disk: through the warm cache, compressed as layers are and as they come without, and from uncompressed local files. */
+async function warmBench(server: DeviceServer, { lowers, plain, frozen }: Layers): Promise<void> {
 	const size = diskBytes / 2;
-	const results = { cache: [] as number[], local: [] as number[] };
-	const cached = await server.attach({ lowers, writable: false });
-	await fioRead(cached, size); // everything is in the cache now
-	const local = await server.attach({ lowers: frozen.map(({ id }) => ({ kind: 'frozen', id })), writable: false });
-	const shares: number[] = [];
+	const devices = {
+		compressed: await server.attach({ lowers, writable: false }),
+		uncompressed: await server.attach({ lowers: plain, writable: false }),
+		local: await server.attach({ lowers: frozen.map(({ id }) => ({ kind: 'frozen', id })), writable: false }),
+	};
+	const kinds = ['compressed', 'uncompressed', 'local'] as const;
+	for (const kind of kinds) await fioRead(devices[kind], size); // everything is in the cache now
+	const rounds: Record<(typeof kinds)[number], number>[] = [];
 	for (let i = 0; i < warmRounds; i++) {
-		const speed = { cache: 0, local: 0 };
-		for (const what of i % 2 === 0 ? ['cache', 'local'] as const : ['local', 'cache'] as const) {
-			speed[what] = await fioRead(what === 'cache' ? cached : local, size);
-			results[what].push(speed[what]);
-		}
-		shares.push(100 * speed.cache / speed.local);
+		const speed = { compressed: 0, uncompressed: 0, local: 0 };
+		for (const kind of i % 2 === 0 ? kinds : [...kinds].reverse()) speed[kind] = await fioRead(devices[kind], size);
+		rounds.push(speed);
 	}
-	await cached.detach();
-	await local.detach();
-	console.log(`warm cache, sequential 128 KiB at depth 8: ${median(results.cache).toFixed(0)} MiB/s, of the uncompressed local layers ${median(results.local).toFixed(0)} MiB/s; side by side ${median(shares).toFixed(0)} % of these (${Math.min(...shares).toFixed(0)} to ${Math.max(...shares).toFixed(0)} in ${warmRounds} rounds)`);
+	for (const device of Object.values(devices)) await device.detach();
+	for (const kind of ['compressed', 'uncompressed'] as const) {
+		const shares = rounds.map((speed) => 100 * speed[kind] / speed.local);
+		console.log(`warm cache, ${kind} layers, sequential 128 KiB at depth 8: ${median(rounds.map((speed) => speed[kind])).toFixed(0)} MiB/s, of uncompressed local layers ${median(rounds.map(({ local }) => local)).toFixed(0)} MiB/s; side by side ${median(shares).toFixed(0)} % of these (${Math.min(...shares).toFixed(0)} to ${Math.max(...shares).toFixed(0)} in ${warmRounds} rounds)`);
+	}
 }
 
 async function linkBench(): Promise<void> {

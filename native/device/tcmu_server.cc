@@ -9,8 +9,9 @@
 namespace obd {
 namespace {
 
-// The kernel completes commands while we go on with the next ones: not one by one, nor all at the end.
-constexpr unsigned kDoorbellEvery = 8;
+// The kernel completes commands while we go on with the next ones: not one by one, nor all at the end. A large one
+// counts as several.
+constexpr unsigned kDoorbellEvery = 8, kLargeCounts = 4;
 // From this size on, waking another thread costs less than what it takes off this one.
 constexpr size_t kLargeRead = 32 << 10;
 // Commands that a helper answers before somebody else's work may have its turn.
@@ -81,9 +82,8 @@ bool TcmuServer::wait() {
 bool TcmuServer::answer_commands(unsigned most) {
   TcmuCommand* command = nullptr;
   for (; most > 0 && (command = ring_.take()) != nullptr; --most) {
-    const bool large = command->data_size >= kLargeRead;
     handle(*command);
-    if (large || unannounced_ >= kDoorbellEvery) announce();
+    if (unannounced_ >= kDoorbellEvery) announce();
   }
   announce();
   return command != nullptr;
@@ -104,8 +104,9 @@ void TcmuServer::help() {
 }
 
 void TcmuServer::answer(TcmuCommand& command, const TcmuAnswer& answer) {
+  const unsigned counts = command.data_size < kLargeRead ? 1 : kLargeCounts;
   ring_.answer(command, answer);
-  ++unannounced_;
+  unannounced_ += counts;
 }
 
 void TcmuServer::announce() {

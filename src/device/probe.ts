@@ -17,11 +17,11 @@ export interface DeviceProbe {
 
 /**
  * The fastest first, by measurement (test/vm/bench, Linux 6.12 under emulation; IOPS, and in brackets the share of
- * a loop device on a raw file):
+ * a loop device on a raw file; the reads of tcmu are of a later run):
  *                                ublk          tcmu          fuse
- *   4 KiB random read, depth 1   5419 (1.61)   2517 (0.68)   2383 (0.71)
- *   4 KiB random read, depth 32 49095 (1.69)  30567 (1.10)  17429 (0.62)
- *   128 KiB read in order        2393 (0.72)   1540 (0.47)   1398 (0.46)
+ *   4 KiB random read, depth 1   5419 (1.61)   7332 (1.70)   2383 (0.71)
+ *   4 KiB random read, depth 32 49095 (1.69)  32761 (1.05)  17429 (0.62)
+ *   128 KiB read in order        2393 (0.72)   2253 (0.67)   1398 (0.46)
  *   4 KiB random write, depth 32 20866 (1.73)  18503 (1.53)   8824 (0.73)
  * Steps of a build read one thing at a time and write a lot: that is why tcmu goes before fuse.
  */

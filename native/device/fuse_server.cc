@@ -149,7 +149,8 @@ class FuseServer::Connection : public std::enable_shared_from_this<Connection> {
       return reply_error(channel, request.header.unique, EROFS);
     }
     fuse_open_out out{};
-    out.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+    // A process that is killed with the file open would wait for its own answer to a flush, and keep every sync of the host waiting.
+    out.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | FOPEN_NOFLUSH;
     reply(channel, request.header.unique, &out, sizeof(out));
   }
 

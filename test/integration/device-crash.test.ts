@@ -1,7 +1,7 @@
 // Device servers and builders that die: what the other side does, and what is left. Needs root.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import anyTest, { type TestFn } from 'ava';
@@ -88,6 +88,31 @@ test.serial('a server that is killed: every call fails with the reason, nothing 
 		await umount(place.mountPoint);
 		await again.detach();
 	});
+	t.deepEqual(await leftovers(place), []);
+});
+
+test.serial('a server that is killed while it makes a device ends, and leaves none', async (t) => {
+	const place = t.context;
+	const server = await startDeviceServer(place);
+	const pids = await serverProcesses(place);
+	const [pid = ''] = pids;
+	// The moments between its calls are too short to be hit.
+	const strace = spawn('strace', ['-f', '-p', pid, '-o', '/dev/null', '-e', 'trace=ioctl', '-e', 'signal=none', '-e', 'inject=ioctl:delay_enter=400000'], { stdio: ['ignore', 'ignore', 'pipe'] });
+	const ended = once(strace, 'exit');
+	await once(strace.stderr, 'data'); // it has attached itself
+	const attaching = t.throwsAsync(server.attach({ lowers: [], writable: true, virtualSize: gibibyte }), { instanceOf: DeviceServerError, message: /SIGKILL/ });
+	// The file that the loop device will be made of is mounted nowhere. The mount itself is not open for writing.
+	await until(async () => {
+		const descriptors = await readdir(`/proc/${pid}/fd`);
+		const open = await Promise.all(descriptors.map(async (name) => {
+			const target = await readlink(`/proc/${pid}/fd/${name}`).catch(() => '');
+			return target === '/' && /^flags:\s+\d+2$/m.test(await readFile(`/proc/${pid}/fdinfo/${name}`, 'utf8').catch(() => ''));
+		}));
+		return open.includes(true);
+	});
+	await killAll(pids);
+	await Promise.all([attaching, ended]);
+	await server.close();
 	t.deepEqual(await leftovers(place), []);
 });
 

@@ -33,7 +33,7 @@ import { usageRecords, type UsageRecord } from './usage.js';
 
 /** Bytes of the disk of an image that starts from scratch; sparse, so only what is written counts. */
 const virtualSize = 64 * 1024 ** 3;
-/** Milliseconds for a device server to show that it lives, when a build has failed. */
+/** Milliseconds for a device server to show that it lives. */
 const endSeenMs = 1000;
 
 export interface BuilderOptions {
@@ -255,7 +255,7 @@ export class Builder {
 		if (!(error instanceof Error) || isCanceled(error)) return error;
 		const server = await this.#deviceServer?.catch(() => undefined);
 		// It may be dead without anybody having seen it: then it does not answer.
-		if (server) await within(endSeenMs, server.fetched().then(() => undefined, () => undefined));
+		if (server) await atMost(endSeenMs, server.fetched().then(() => undefined, () => undefined));
 		const reason = server?.failure?.message;
 		return reason === undefined || error.message.includes(reason) ? error : new Error(`${error.message}: ${reason}`, { cause: error });
 	}
@@ -341,13 +341,13 @@ export class Builder {
 	 * `patience`: milliseconds to wait for the seals at most; what is not done by then is thrown away.
 	 */
 	async close(patience = Infinity): Promise<void> {
-		await within(patience, this.solver.idle());
+		await atMost(patience, this.solver.idle());
 		// One that fails is no reason to keep the rest; what stays the next start clears.
 		const failures: unknown[] = [];
 		const attempt = async (work: () => Promise<unknown> | undefined): Promise<void> => {
 			await work()?.catch((error: unknown) => { failures.push(error); });
 		};
-		await attempt(() => this.#resting);
+		await attempt(() => atMost(endSeenMs, this.#resting));
 		await attempt(() => this.#cache.touch());
 		await attempt(() => this.#snapshots.close());
 		if (this.#isPrivate) await attempt(() => umountIfMounted(this.#mountDir));
@@ -364,7 +364,7 @@ export class Builder {
 }
 
 /** Waits for `work`, but not longer than `milliseconds`. */
-async function within(milliseconds: number, work: Promise<void>): Promise<void> {
+async function atMost(milliseconds: number, work: Promise<void>): Promise<void> {
 	if (milliseconds === Infinity) return work;
 	const stop = new AbortController();
 	await Promise.race([work, sleep(milliseconds, undefined, { signal: stop.signal }).catch(() => undefined)]);

@@ -35,6 +35,10 @@ class Blob {
   // range appended to `misses`, when some are not local. Throws FormatError for a read past the end,
   // std::system_error when the medium fails. Thread-safe.
   virtual bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) = 0;
+  // Reads bytes that the blob keeps decompressed, for a reader of the ZFile in it: `offset` counts in what the ZFile
+  // holds. False when they are not kept; they have to be decompressed from what try_read() gives then. A window forwards
+  // this to the blob under it.
+  virtual bool try_read_plain(void* /*buf*/, size_t /*count*/, uint64_t /*offset*/) { return false; }
   // The caller found this range corrupt (a checksum of the format above it). A blob that keeps copies of
   // remote bytes forgets them, appends their extents to `misses` and returns true: report a miss and read
   // again. False when fetching again cannot help: the caller throws FormatError. A window forwards this

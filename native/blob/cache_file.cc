@@ -20,9 +20,10 @@ namespace {
 
 constexpr uint64_t kPage = 4096;
 constexpr char kMagic[16] = "obd block cache";
-constexpr uint64_t kVersion = 3;
+constexpr uint64_t kVersion = 4;
 constexpr uint64_t kPresent = uint64_t{1} << 63;  // low 32 bits: CRC-32C of the extent
 constexpr uint32_t kCrcSeed = 0xffffffff;
+constexpr uint64_t kPlainAlignment = 1 << 20;
 constexpr size_t kMaxPadding = 8192;
 
 struct Header {
@@ -64,18 +65,6 @@ Header header_for(const std::string& digest, uint64_t size) {
 
 uint64_t round_up(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
-// As many bytes as there are, without an error at the end of the file.
-size_t read_some(int fd, void* buf, size_t count, uint64_t offset) {
-  size_t done = 0;
-  while (done < count) {
-    const ssize_t n = ::pread(fd, static_cast<char*>(buf) + done, count - done, static_cast<off_t>(offset + done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    done += static_cast<size_t>(n);
-  }
-  return done;
-}
-
 uint64_t entry_for(const void* data, size_t count) { return kPresent | crc32c_raw(data, count, kCrcSeed); }
 
 uint64_t entry_offset(uint64_t extent) { return kPage + extent * sizeof(uint64_t); }
@@ -115,7 +104,7 @@ CacheFile::CacheFile(const std::string& dir, const std::string& digest, uint64_t
       layout_(0, nullptr),
       pieces_start_(kPage + round_up(ExtentLayout::max_count(size) * sizeof(uint64_t), kPage)),
       data_start_(round_up(pieces_start_ + size, kExtentSize)) {
-  set_layout(ExtentLayout(size, nullptr));
+  set_layout(ExtentLayout(size, nullptr), 0);
   std::filesystem::create_directories(dir);
   for (int round = 0; round < 100; ++round) {
     if (open_existing()) return;
@@ -124,10 +113,11 @@ CacheFile::CacheFile(const std::string& dir, const std::string& digest, uint64_t
   throw_errno("open " + path_, EBUSY);
 }
 
-void CacheFile::set_layout(ExtentLayout layout) {
+void CacheFile::set_layout(ExtentLayout layout, uint64_t plain_size) {
   layout_ = std::move(layout);
   slot_ = round_up(std::max(layout_.longest(), kExtentSize), kExtentSize);
   sound_.reset(new std::atomic<bool>[layout_.count()]());
+  plain_ = plain_size == 0 ? nullptr : std::make_unique<PlainCopy>(fd_.get(), round_up(position(layout_.count()), kPlainAlignment), plain_size);
 }
 
 // False when there is none, or when it has gone away while it was opened. One of something else is removed.
@@ -161,7 +151,7 @@ void CacheFile::create() {
 bool CacheFile::matches_header() const {
   const Header expected = header_for(digest_, size_);
   Header found{};
-  return read_some(fd_.get(), &found, sizeof(found), 0) == sizeof(found) &&
+  return pread_some(fd_.get(), &found, sizeof(found), 0) == sizeof(found) &&
          std::memcmp(&found, &expected, sizeof(found)) == 0;
 }
 
@@ -173,11 +163,11 @@ bool CacheFile::has(uint64_t extent) {
 bool CacheFile::check_on_disk(uint64_t extent) {
   const uint64_t length = layout_.length(extent);
   uint64_t entry = 0;
-  if (read_some(fd_.get(), &entry, sizeof(entry), entry_offset(extent)) != sizeof(entry)) return false;
+  if (pread_some(fd_.get(), &entry, sizeof(entry), entry_offset(extent)) != sizeof(entry)) return false;
   if ((entry & kPresent) == 0) return false;
   thread_local Scratch scratch;
   char* const data = scratch.get(length);
-  if (read_some(fd_.get(), data, length, position(extent)) != length || entry_for(data, length) != entry) {
+  if (pread_some(fd_.get(), data, length, position(extent)) != length || entry_for(data, length) != entry) {
     forget(extent);
     return false;
   }
@@ -190,7 +180,7 @@ bool CacheFile::read(void* buf, size_t count, uint64_t offset) {
   for (uint64_t extent = layout_.at(offset); count > 0; ++extent) {
     const uint64_t skip = offset - layout_.start(extent);
     const size_t part = static_cast<size_t>(std::min<uint64_t>(count, layout_.length(extent) - skip));
-    if (read_some(fd_.get(), out, part, position(extent) + skip) != part) return false;
+    if (pread_some(fd_.get(), out, part, position(extent) + skip) != part) return false;
     out += part;
     offset += part;
     count -= part;
@@ -217,6 +207,7 @@ void CacheFile::forget(uint64_t extent) noexcept {
 
 void CacheFile::forget_all() noexcept {
   for (uint64_t extent = 0; extent < layout_.count(); ++extent) forget(extent);
+  if (plain_) plain_->forget();
   const OpeningRecord none{};
   try_write(fd_.get(), &none, sizeof(none), kOpeningAt);
 }
@@ -239,14 +230,14 @@ void CacheFile::unlock_opening() noexcept { lock_bytes(F_UNLCK, kOpeningAt, size
 
 std::vector<BlobPiece> CacheFile::opening_pieces() {
   OpeningRecord record;
-  if (read_some(fd_.get(), &record, sizeof(record), kOpeningAt) != sizeof(record)) return {};
+  if (pread_some(fd_.get(), &record, sizeof(record), kOpeningAt) != sizeof(record)) return {};
   if (record.crc != record_crc(record) || record.count > kMaxOpeningPieces) return {};
   std::vector<BlobPiece> pieces;
   for (uint64_t i = 0; i < record.count; ++i) {
     const auto& [offset, length, crc] = record.pieces[i];
     if (length > kMaxOpeningBytes || offset > size_ || length > size_ - offset) return {};
     BlobPiece piece{offset, std::string(length, '\0')};
-    if (read_some(fd_.get(), piece.bytes.data(), length, pieces_start_ + offset) != length || entry_for(piece.bytes.data(), length) != crc) return {};
+    if (pread_some(fd_.get(), piece.bytes.data(), length, pieces_start_ + offset) != length || entry_for(piece.bytes.data(), length) != crc) return {};
     pieces.push_back(std::move(piece));
   }
   return pieces;
@@ -268,7 +259,7 @@ bool CacheFile::is_complete() {
   uint64_t extent = complete_to_.load(std::memory_order_relaxed);
   for (; extent < layout_.count(); ++extent) {
     uint64_t entry = 0;
-    if (read_some(fd_.get(), &entry, sizeof(entry), entry_offset(extent)) != sizeof(entry) || (entry & kPresent) == 0) break;
+    if (pread_some(fd_.get(), &entry, sizeof(entry), entry_offset(extent)) != sizeof(entry) || (entry & kPresent) == 0) break;
   }
   complete_to_.store(extent, std::memory_order_relaxed);
   if (extent < layout_.count()) return false;
@@ -291,7 +282,7 @@ std::string CacheFile::compute_digest() {
 
 bool CacheFile::is_digest_checked() const {
   uint64_t mark = 0;
-  return read_some(fd_.get(), &mark, sizeof(mark), kDigestCheckedAt) == sizeof(mark) && mark == kDigestChecked;
+  return pread_some(fd_.get(), &mark, sizeof(mark), kDigestCheckedAt) == sizeof(mark) && mark == kDigestChecked;
 }
 
 void CacheFile::set_digest_checked() { try_write(fd_.get(), &kDigestChecked, sizeof(kDigestChecked), kDigestCheckedAt); }

@@ -3,6 +3,7 @@
 // deleted at any time: whoever has it open goes on.
 //
 //   [header 4096][table: 8 bytes an extent, rounded up to 4096][pieces: at the blob's offsets][data: a slot an extent]
+//   [what the extents hold, decompressed: see PlainCopy]
 //
 // The header page also lists the pieces that opening the blob needed (trailer, index), which lie apart because nobody
 // knows the extents yet, and says whether the whole blob was compared with its digest. Slots are multiples of 64 KiB:
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "blob/extent_layout.h"
+#include "blob/plain_copy.h"
 #include "system/unique_fd.h"
 
 namespace obd {
@@ -35,8 +37,9 @@ class CacheFile {
   // it (trim_cache). Throws std::system_error.
   CacheFile(const std::string& dir, const std::string& digest, uint64_t size);
 
-  // Cuts the extents anew. Before any of them is used.
-  void set_layout(ExtentLayout layout);
+  // Cuts the extents anew, into blocks that hold `plain_size` bytes decompressed; 0 if there are no blocks. Before any
+  // of them is used.
+  void set_layout(ExtentLayout layout, uint64_t plain_size);
   const ExtentLayout& layout() const { return layout_; }
 
   // Whether the extent is here and sound. Compares its checksum the first time.
@@ -49,8 +52,11 @@ class CacheFile {
   void store(uint64_t extent, const void* data);
   // Forgets the extent, here and for other processes.
   void forget(uint64_t extent) noexcept;
-  // Forgets everything.
+  // Forgets everything, what the blocks hold as well.
   void forget_all() noexcept;
+
+  // What the blocks hold, as far as it is kept; null without blocks.
+  const PlainCopy* plain() const { return plain_.get(); }
 
   // Says to other processes that we fetch this extent; false when one of them says so already. Ends with
   // unlock() or with this process.
@@ -86,6 +92,7 @@ class CacheFile {
   uint64_t slot_;  // bytes of the file for an extent
   uint64_t pieces_start_, data_start_;
   UniqueFd fd_;
+  std::unique_ptr<PlainCopy> plain_;
   std::unique_ptr<std::atomic<bool>[]> sound_;   // checked in this process
   std::atomic<uint64_t> complete_to_{0};  // extents before this one are in the table
 };

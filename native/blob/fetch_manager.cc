@@ -376,6 +376,9 @@ void FetchManager::settle(uint64_t id) {
   finish(*fetch, actions);
   lock.unlock();
   act(actions, true);
+  if (fetch->settled == 0) return;
+  const uint64_t kept = fetch->blob->keep_plain(fetch->first_extent, fetch->first_extent + fetch->settled, fetch->data.data());
+  if (on_stored_) on_stored_(kept);
 }
 
 // What is wrong with an extent, or nothing after it was stored.

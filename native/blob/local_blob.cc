@@ -36,6 +36,17 @@ ssize_t read_once(int fd, void* buf, size_t count, uint64_t offset) {
 OnlyCached::OnlyCached() { only_cached = true; }
 OnlyCached::~OnlyCached() { only_cached = false; }
 
+size_t pread_some(int fd, void* buf, size_t count, uint64_t offset) {
+  size_t done = 0;
+  while (done < count) {
+    const ssize_t n = read_once(fd, static_cast<char*>(buf) + done, count - done, offset + done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    done += static_cast<size_t>(n);
+  }
+  return done;
+}
+
 void pread_full(int fd, void* buf, size_t count, uint64_t offset, const std::string& name) {
   auto* p = static_cast<char*>(buf);
   while (count > 0) {

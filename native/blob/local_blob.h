@@ -40,6 +40,9 @@ class WindowBlob : public Blob {
   uint64_t size() const override { return size_; }
   const std::string& name() const override { return parent_->name(); }
   bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) override;
+  bool try_read_plain(void* buf, size_t count, uint64_t offset) override {
+    return parent_->try_read_plain(buf, count, offset);
+  }
   bool distrust(uint64_t offset, size_t count, Misses& misses) override {
     return parent_->distrust(offset_ + offset, count, misses);
   }
@@ -57,8 +60,8 @@ class WouldBlock : public std::exception {
   const char* what() const noexcept override { return "the data is not in memory"; }
 };
 
-// As long as one lives, pread_full on this thread only reads what the kernel has in memory, and throws
-// WouldBlock for the rest. File systems that cannot tell are read as ever.
+// As long as one lives, reads on this thread only give what the kernel has in memory, and throw WouldBlock for the
+// rest. File systems that cannot tell are read as ever.
 class OnlyCached {
  public:
   OnlyCached();
@@ -67,6 +70,9 @@ class OnlyCached {
   OnlyCached& operator=(const OnlyCached&) = delete;
 };
 
+// Reads `count` bytes at `offset` of `fd` through short reads and EINTR, or as many as there are before the end of the
+// file or an error. Returns how many.
+size_t pread_some(int fd, void* buf, size_t count, uint64_t offset);
 // Reads exactly `count` bytes at `offset` of `fd`, through short reads and EINTR. Throws FormatError at
 // the end of the file, std::system_error on failure.
 void pread_full(int fd, void* buf, size_t count, uint64_t offset, const std::string& name);

@@ -17,6 +17,9 @@ class OpeningBlob : public Blob {
   uint64_t size() const override { return blob_->size(); }
   const std::string& name() const override { return blob_->name(); }
   bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) override;
+  bool try_read_plain(void* buf, size_t count, uint64_t offset) override {
+    return finished_.load(std::memory_order_acquire) && blob_->try_read_plain(buf, count, offset);
+  }
   // While it is opened, everything is forgotten and fetched again, a few times.
   bool distrust(uint64_t offset, size_t count, Misses& misses) override;
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -25,6 +26,7 @@ class RemoteBlob final : public Blob, public std::enable_shared_from_this<Remote
   const std::string& name() const override { return digest_; }
   // Throws FormatError for good once the blob as a whole turned out to be another one.
   bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) override;
+  bool try_read_plain(void* buf, size_t count, uint64_t offset) override;
   // Says yes once in a minute for each extent: bytes that are still wrong after a second fetch are what
   // the registry has. Either way the extents are forgotten.
   bool distrust(uint64_t offset, size_t count, Misses& misses) override;
@@ -35,6 +37,9 @@ class RemoteBlob final : public Blob, public std::enable_shared_from_this<Remote
   std::string check(uint64_t extent, const void* data) const;
   // Stores one whole extent. Throws std::system_error.
   void store(uint64_t extent, const void* data) { cache_.store(extent, data); }
+  // Keeps what the blocks of extents [first, end), whose bytes are `data`, hold decompressed, for those who read them
+  // again. Blocks that are damaged, or compressed so well that it is of no use, are left out. Returns the bytes kept.
+  uint64_t keep_plain(uint64_t first, uint64_t end, const char* data);
   // Compares the blob with its digest as soon as all of it is here, once for all processes. What is wrong;
   // then everything is forgotten and reads fail. As long as nobody has read any of it, it is fetched once more
   // before that.
@@ -78,6 +83,10 @@ class RemoteBlob final : public Blob, public std::enable_shared_from_this<Remote
   bool is_foreseen(uint64_t extent) const { return extent < foreseen_.size() && foreseen_[extent]; }
 
  private:
+  void forget_all();
+  // A reader got these extents, or what they hold.
+  void note_read(uint64_t first, uint64_t last);
+
   const std::string digest_;
   const uint64_t size_;
   const std::string source_;
@@ -91,6 +100,8 @@ class RemoteBlob final : public Blob, public std::enable_shared_from_this<Remote
   std::mutex digest_mutex_;
   bool digest_checked_ = false, fetched_again_ = false;
   std::string condemned_because_;
+  std::shared_mutex plain_mutex_;
+  bool doubted_ = false;  // the whole was: then nothing more is kept decompressed
   std::mutex doubts_mutex_;
   std::unordered_map<uint64_t, std::chrono::steady_clock::time_point> doubts_;  // by extent
 };

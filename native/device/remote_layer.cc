@@ -63,7 +63,7 @@ std::shared_ptr<SealedLayer> open_remote_layer(FetchManager& fetches, const std:
   opening->begin(fetches);
   std::shared_ptr<SealedLayer> layer = try_rounds(fetches, opening);
   if (const std::shared_ptr<ZFile>& zfile = layer->zfile()) {
-    blob->set_blocks(std::make_unique<StoredBlocks>(zfile->jump_table(), offset_of(*layer->payload()), zfile->header().verify != 0));
+    blob->set_blocks(std::make_unique<StoredBlocks>(zfile->header(), zfile->jump_table(), offset_of(*layer->payload())));
   }
   opening->finish();
   return layer;

@@ -2,7 +2,9 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +21,7 @@
 #include "device/stack_device.h"
 #include "layer_support.h"
 #include "lsmt/commit.h"
+#include "system/unique_fd.h"
 #include "zfile/stored_blocks.h"
 
 using namespace obd;
@@ -27,7 +30,7 @@ using namespace obd::test;
 namespace {
 
 // A tar-wrapped ZFile layer of `megabytes` of half compressible data, as a registry has it.
-std::string sealed_layer(const TempDir& dir, uint64_t megabytes, uint32_t block_size = 4096) {
+std::string sealed_layer(const TempDir& dir, uint64_t megabytes, uint32_t block_size = 4096, ZFileAlgorithm algorithm = ZFileAlgorithm::lz4) {
   const auto layer = WritableLayer::create(dir.file("d"), dir.file("i"), 256 << 20, "", "");
   Random random(megabytes);
   for (uint64_t i = 0; i < megabytes * 4; i++) {
@@ -37,6 +40,7 @@ std::string sealed_layer(const TempDir& dir, uint64_t megabytes, uint32_t block_
   layer->freeze();
   CommitOptions options;
   options.zfile->block_size = block_size;
+  options.zfile->algorithm = algorithm;
   commit(*layer, options, dir.file("layer"));
   return read_file(dir.file("layer"));
 }
@@ -103,6 +107,9 @@ std::string disk_of(const TempDir& dir) {
   return disk_sha256(stack);
 }
 
+// The one entry of a cache.
+std::string blob_file(const std::string& cache) { return std::filesystem::directory_iterator(cache)->path().string(); }
+
 }  // namespace
 
 TEST_CASE("opening a layer in a registry takes two requests and little more than its index") {
@@ -151,13 +158,17 @@ TEST_CASE("extents are whole blocks, which are checked before they are stored") 
 
 TEST_CASE("blobs of every size and block size are cut without a gap, and never into more extents than there is room for") {
   Random random(3);
-  for (const uint32_t block_size : {4096u, 16384u, 65536u}) {
+  for (const uint32_t block_size : {512u, 4096u, 16384u, 65536u}) {
     for (const uint64_t count : {uint64_t{1}, uint64_t{2}, uint64_t{40}, uint64_t{3000}}) {
       const auto table = std::make_shared<JumpTable>(512, block_size);
       for (uint64_t i = 0; i < count; ++i) table->append(static_cast<uint32_t>(5 + random.below(block_size + 200)));
-      const StoredBlocks blocks(table, 1536, true);
+      ZFileHeader header;
+      header.block_size = block_size;
+      header.original_size = count * block_size - random.below(block_size);
+      const StoredBlocks blocks(header, table, 1536);
       const uint64_t size = 1536 + table->offset(count) + random.below(200000);
       const ExtentLayout layout(size, &blocks);
+      uint64_t plain_end = 0;
       CHECK(layout.count() <= ExtentLayout::max_count(size));
       CHECK(layout.start(0) == 0);
       CHECK(layout.start(layout.count()) == size);
@@ -166,7 +177,16 @@ TEST_CASE("blobs of every size and block size are cut without a gap, and never i
         CHECK(layout.length(extent) <= layout.longest());
         CHECK(blocks.align_down(layout.start(extent)) == layout.start(extent));
         CHECK(blocks.align_up(layout.start(extent)) == layout.start(extent));
+        const BlobRange plain = blocks.plain_range({layout.start(extent), layout.start(extent + 1)});
+        if (plain.begin == plain.end) continue;
+        CHECK(plain.begin == plain_end);  // what the extents hold is in their order, without a gap
+        plain_end = plain.end;
+        const BlobRange stored = blocks.stored_range({plain.begin, plain.end});
+        CHECK(layout.start(extent) <= stored.begin);
+        CHECK(stored.end <= layout.start(extent + 1));
+        CHECK(layout.at(blocks.stored_range({plain.end - 1, plain.end}).begin) == extent);
       }
+      CHECK(plain_end == header.original_size);
       CHECK(layout.longest() <= std::max<uint64_t>(kExtentSize, block_size + 205));
     }
   }
@@ -236,6 +256,7 @@ TEST_CASE("a blob that was read whole is another one than its digest says") {
   Misses misses;
   CHECK_THROWS_AS(layer->data()->try_read(&byte, 1, 5000, misses), FormatError);
   CHECK_FALSE(blob->has(3));
+  for (uint64_t at = 0; at < layer->zfile()->size(); at += 4096) CHECK_FALSE(blob->cache().plain()->read(&byte, 1, at));
 }
 
 TEST_CASE("two processes fetch an extent once, and one that hangs or died does not keep the other") {
@@ -312,6 +333,112 @@ TEST_CASE("what a disk's reads touched can be fetched before it is read") {
   CHECK(registry.requests.size() == requests);
 }
 
+TEST_CASE("what was fetched is kept decompressed: who reads it again needs nothing else of the cache, and is traced as before") {
+  for (const auto& [block_size, algorithm] : {std::pair{4096u, ZFileAlgorithm::lz4}, {16384u, ZFileAlgorithm::zstd}, {32768u, ZFileAlgorithm::lz4}}) {
+    TempDir dir;
+    Registry registry(sealed_layer(dir, 8, block_size, algorithm));
+    const std::string expected = disk_of(dir);
+    std::vector<TracedRun> first_trace;
+    {
+      Process first(registry, dir.file("cache"));
+      const auto disk = first.open(first.blob());
+      disk->take_trace();
+      CHECK(first.read_all(*disk) == expected);
+      first_trace = disk->take_trace();
+    }  // what its threads had still to keep is kept
+    registry.requests.clear();
+    Process second(registry, dir.file("cache"));
+    const auto blob = second.blob();
+    const auto disk = second.open(blob);
+    disk->take_trace();
+    for (uint64_t extent = 0; extent < blob->layout().count(); ++extent) blob->cache().forget(extent);
+    CHECK(second.read_all(*disk) == expected);
+    CHECK(registry.requests.empty());
+    std::map<std::string, uint64_t> extents, first_extents;
+    for (const TracedRun& run : disk->take_trace()) extents[run.digest] += run.count;
+    for (const TracedRun& run : first_trace) first_extents[run.digest] += run.count;
+    CHECK(extents == first_extents);
+  }
+}
+
+TEST_CASE("what is kept decompressed may be damaged or missing: the compressed blocks are there") {
+  TempDir dir;
+  Registry registry(sealed_layer(dir, 8));
+  const std::string expected = disk_of(dir), cache = dir.file("cache");
+  {
+    Process first(registry, cache);
+    CHECK(first.read_all(*first.open(first.blob())) == expected);
+  }
+  registry.requests.clear();
+  Process second(registry, cache);
+  const auto blob = second.blob();
+  const auto disk = second.open(blob);
+  Random random(11);
+  for (int round = 0; round < 40; ++round) {
+    const std::string rubbish = some_bytes(random, 1 + random.below(9000), false);
+    // The last third of the file has what is decompressed.
+    const UniqueFd fd(::open(blob_file(cache).c_str(), O_RDWR));
+    const auto size = static_cast<uint64_t>(::lseek(fd.get(), 0, SEEK_END));
+    const uint64_t at = size - 1 - random.below(size / 3);
+    REQUIRE(::pwrite(fd.get(), rubbish.data(), std::min<uint64_t>(rubbish.size(), size - at), static_cast<off_t>(at)) > 0);
+  }
+  CHECK(second.read_all(*disk) == expected);
+  CHECK(registry.requests.empty());
+}
+
+TEST_CASE("what became much smaller is not kept decompressed") {
+  TempDir dir;
+  const auto layer = WritableLayer::create(dir.file("d"), dir.file("i"), 256 << 20, "", "");
+  const std::string text(4 << 20, 't');
+  layer->write(text.data(), text.size(), 0);
+  layer->freeze();
+  commit(*layer, {}, dir.file("layer"));
+  Registry registry(read_file(dir.file("layer")));
+  const std::string expected = disk_of(dir), cache = dir.file("cache");
+  for (int round = 0; round < 2; ++round) {
+    Process process(registry, cache);
+    CHECK(process.read_all(*process.open(process.blob())) == expected);
+  }
+  struct stat st;
+  REQUIRE(::stat(blob_file(cache).c_str(), &st) == 0);
+  CHECK(st.st_blocks * 512 < 1 << 20);
+}
+
+TEST_CASE("a thread that must not wait for the disk is told so by the cache") {
+  TempDir dir;
+  Registry registry(sealed_layer(dir, 8));
+  const std::string expected = disk_of(dir), cache = dir.file("cache");
+  Process process(registry, cache);
+  const auto blob = process.blob();
+  const auto disk = process.open(blob);
+  CHECK(process.read_all(*disk) == expected);
+  const auto is_read = [&] {
+    char buf[4096];
+    Misses misses;
+    const OnlyCached here;
+    try {
+      return disk->try_read(buf, sizeof buf, 1 << 20, misses);
+    } catch (const WouldBlock&) {
+      return false;
+    }
+  };
+  CHECK(is_read());
+  struct statfs fs;
+  REQUIRE(::statfs(cache.c_str(), &fs) == 0);
+  if (fs.f_type == TMPFS_MAGIC) {
+    MESSAGE("NOT TESTED: a tmpfs has all of its files in memory");
+    return;
+  }
+  const UniqueFd fd(::open(blob_file(cache).c_str(), O_RDWR));
+  // Pages that are being used this moment stay.
+  for (int round = 0; round < 100 && is_read(); ++round) {
+    REQUIRE(::fsync(fd.get()) == 0);
+    REQUIRE(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED) == 0);
+  }
+  CHECK_FALSE(is_read());
+  CHECK(process.read_all(*disk) == expected);
+}
+
 TEST_CASE("the cache stays under its limit, and what is in use stays in it") {
   TempDir dir;
   const std::string cache = dir.file("cache");
@@ -358,14 +485,15 @@ TEST_CASE("the cache survives kill -9 at any moment of a write, 200 times") {
     REQUIRE(child >= 0);
     if (child == 0) {
       // Without threads, which a fork does not take along.
-      CacheFile file(cache, "sha256:" + sha256(registry.content), registry.content.size());
+      const auto blob = blob_in();
+      CacheFile& file = blob->cache();
       const auto layer = SealedLayer::open(std::make_shared<LocalBlob>(dir.file("layer")));
-      const StoredBlocks blocks(layer->zfile()->jump_table(), 1536, true);
-      file.set_layout(ExtentLayout(registry.content.size(), &blocks));
+      blob->set_blocks(std::make_unique<StoredBlocks>(layer->zfile()->header(), layer->zfile()->jump_table(), 1536));
       Random own(static_cast<uint64_t>(round));
       for (;;) {
         const uint64_t extent = own.below(file.layout().count());
         file.store(extent, registry.content.data() + file.layout().start(extent));
+        if (own.below(2) == 0) blob->keep_plain(extent, extent + 1, registry.content.data() + file.layout().start(extent));
         if (own.below(4) == 0) file.forget(own.below(file.layout().count()));
         if (own.below(16) == 0) file.keep_opening_pieces({{registry.content.size() - 8192, registry.content.substr(registry.content.size() - 8192)}});
       }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "blob/local_blob.h"
+#include "zfile/block.h"
 #include "zfile/codec.h"
 #include "zfile/crc32c.h"
 #include "zfile/scratch.h"
@@ -140,21 +141,9 @@ bool ZFile::try_load_index(Misses& misses) {
   return true;
 }
 
-const char* ZFile::decode_block(const char* stored, uint64_t block, char* dst, size_t expected) const {
-  size_t length = static_cast<size_t>(table_->offset(block + 1) - table_->offset(block));
-  if (header_.verify) {
-    length -= 4;
-    uint32_t crc;
-    std::memcpy(&crc, stored + length, 4);
-    if (crc32c_raw(stored, length, kZFileBlockCrcSeed) != crc) return "does not match its checksum";
-  }
-  Codec& codec = thread_codec(static_cast<ZFileAlgorithm>(header_.algorithm));
-  return codec.decompress(stored, length, dst, expected) ? nullptr : "does not decompress";
-}
-
 bool ZFile::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
   check_inside(name(), offset, count, size());
-  if (count == 0) return true;
+  if (count == 0 || payload_->try_read_plain(buf, count, offset)) return true;
   thread_local Scratch stored_scratch, plain_scratch;
   auto* out = static_cast<char*>(buf);
   const uint64_t end = offset + count;
@@ -170,12 +159,12 @@ bool ZFile::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
     if (!payload_->try_read(stored, bytes, start, misses)) local = false;
     for (; local && block < stop; block++) {
       const uint64_t plain = block << block_shift_;
-      const size_t expected = static_cast<size_t>(std::min<uint64_t>(header_.block_size, size() - plain));
+      const size_t expected = plain_length(header_, block);
       const uint64_t from = std::max(offset, plain), to = std::min(end, plain + expected);
       char* dst = out + (from - offset);
       const bool partial = to - from != expected;
       char* target = partial ? plain_scratch.get(header_.block_size) : dst;
-      const char* problem = decode_block(stored, block, target, expected);
+      const char* problem = decode_block(header_, *table_, block, stored, target);
       if (problem) {
         local = distrust_or_throw(*payload_, table_->offset(block), table_->offset(block + 1) - table_->offset(block),
                                   "block " + std::to_string(block) + " " + problem, misses);

@@ -23,7 +23,8 @@ class ZFile : public Blob {
 
   uint64_t size() const override { return header_.original_size; }
   const std::string& name() const override { return payload_->name(); }
-  // Decompresses whole blocks straight into `buf`; stored bytes are read in pieces of up to 1 MiB.
+  // What the payload keeps decompressed is copied. Otherwise decompresses whole blocks straight into `buf`; stored bytes
+  // are read in pieces of up to 1 MiB.
   bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) override;
 
   // The trailer's fields, or the completed header's.
@@ -37,8 +38,6 @@ class ZFile : public Blob {
   static bool open_checked(const std::shared_ptr<Blob>& payload, const ZFileHeader& header, std::shared_ptr<ZFile>& file,
                            Misses& misses);
   bool try_load_index(Misses& misses);
-  // What is wrong with the stored bytes of a block, or null after they were decompressed into `dst`.
-  const char* decode_block(const char* stored, uint64_t block, char* dst, size_t expected) const;
 
   std::shared_ptr<Blob> payload_;
   ZFileHeader header_;

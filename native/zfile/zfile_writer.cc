@@ -210,7 +210,7 @@ class Output {
 
   void copy(const KeptBlocks& kept) {
     const JumpTable& table = *kept.from.jump_table();
-    const StoredBlocks stored(kept.from.jump_table(), 0, true);
+    const StoredBlocks stored(kept.from.header(), kept.from.jump_table(), 0);
     std::vector<char> buf(kCopyBytes);
     Misses none;
     for (uint64_t block = kept.begin; block < kept.end;) {

@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import type http from 'node:http';
-import { mkdir, open, readdir, readFile, rm, stat, truncate } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -340,29 +340,38 @@ test('damage in the block cache is found, thrown away and fetched again', async 
 	const { place, lowers } = t.context;
 	const cache = path.join(place.root, 'cache', 'blocks');
 	await withServer(place, (server) => withLayers(server, lowers, async (device) => t.is(await sha256(device.path), stackSha256)));
-	const damage: ((file: string) => Promise<void>)[] = [
-		(file) => overwrite(file, 0.75, Buffer.alloc(16 * 1024, 'damage')), // data
-		(file) => overwrite(file, 4096, Buffer.alloc(8, 0xff)), // the table of what is there
-		(file) => overwrite(file, 20, Buffer.alloc(8, 7)), // header
-		async (file) => truncate(file, Math.floor((await stat(file)).size / 2)),
-		(file) => truncate(file, 0),
-		(file) => rm(file),
+	const damage: { apply: (file: string) => Promise<void>; isLost: boolean }[] = [
+		{ apply: damagePages, isLost: true },
+		// The table of what is there, and the header. What the first extents hold is there decompressed as well.
+		{ apply: (file) => overwrite(file, 4096, Buffer.alloc(8, 0xff)), isLost: false },
+		{ apply: (file) => overwrite(file, 20, Buffer.alloc(8, 7)), isLost: true },
+		{ apply: async (file) => truncate(file, Math.floor((await stat(file)).size / 4)), isLost: true },
+		{ apply: (file) => truncate(file, 0), isLost: true },
+		{ apply: (file) => rm(file), isLost: true },
 	];
-	for (const [n, apply] of damage.entries()) {
+	for (const [n, { apply, isLost }] of damage.entries()) {
 		for (const name of await readdir(cache)) await apply(path.join(cache, name));
 		await withServer(place, async (server) => {
 			await withLayers(server, lowers, async (device) => t.is(await sha256(device.path), stackSha256, `damage ${n}`));
-			t.true(total(await server.fetched()) > 0, `damage ${n} was noticed`);
+			t.is(total(await server.fetched()) > 0, isLost, `damage ${n}`);
 		});
 	}
 });
 
-/** `at` below 1 is a share of the file. */
 async function overwrite(file: string, at: number, bytes: Buffer): Promise<void> {
 	const handle = await open(file, 'r+');
-	const position = at < 1 ? Math.floor((await handle.stat()).size * at) : at;
-	await handle.write(bytes, 0, bytes.length, position);
+	await handle.write(bytes, 0, bytes.length, at);
 	await handle.close();
+}
+
+/** A byte of each page that is in use, but for the header and the table of what is there. */
+async function damagePages(file: string): Promise<void> {
+	const content = await readFile(file);
+	for (let page = 8192; page < content.length; page += 4096) {
+		const at = page + content.subarray(page, page + 4096).findIndex((byte) => byte !== 0);
+		if (at >= page) content.writeUInt8(content.readUInt8(at) ^ 1, at);
+	}
+	await writeFile(file, content);
 }
 
 test('a block cache without room is an error that says so', async (t) => {

@@ -1,0 +1,34 @@
+// What the blocks of a remote blob hold, decompressed, in the blob's cache entry: who reads them again does not
+// decompress them again.
+//
+//   [table: 4 bytes a page of 4 KiB, rounded up to 1 MiB][pages]
+//
+// The table has a page's CRC-32C, zero for a page that is not kept; it is written after the page, and compared at every
+// read. So a page that a crash or the disk tore is as good as one that is not kept.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace obd {
+
+class PlainCopy {
+ public:
+  // For `size` plain bytes, from byte `start` of the file on, a multiple of 1 MiB. `fd` stays the caller's.
+  PlainCopy(int fd, uint64_t start, uint64_t size);
+
+  // False when some of these bytes are not kept. Throws WouldBlock (OnlyCached).
+  bool read(void* buf, size_t count, uint64_t offset) const;
+  // Keeps the pages that lie wholly in these bytes. What cannot be written is not kept.
+  void store(const void* data, size_t count, uint64_t offset) const noexcept;
+  // Nothing is kept any more.
+  void forget() const noexcept;
+
+ private:
+  size_t page_length(uint64_t page) const;
+  bool read_pages(char* buf, uint64_t first, size_t count, const uint32_t* sums) const;
+
+  const int fd_;
+  const uint64_t size_, pages_, table_start_, data_start_;
+};
+
+}  // namespace obd

@@ -56,7 +56,7 @@ class CacheFile {
   void forget_all() noexcept;
 
   // What the blocks hold, as far as it is kept; null without blocks.
-  const PlainCopy* plain() const { return plain_.get(); }
+  PlainCopy* plain() { return plain_.get(); }
 
   // Says to other processes that we fetch this extent; false when one of them says so already. Ends with
   // unlock() or with this process.

@@ -36,6 +36,11 @@ ssize_t read_once(int fd, void* buf, size_t count, uint64_t offset) {
 OnlyCached::OnlyCached() { only_cached = true; }
 OnlyCached::~OnlyCached() { only_cached = false; }
 
+bool pread_in_memory(int fd, void* buf, size_t count, uint64_t offset) {
+  const iovec part{buf, count};
+  return ::preadv2(fd, &part, 1, static_cast<off_t>(offset), RWF_NOWAIT) == static_cast<ssize_t>(count);
+}
+
 size_t pread_some(int fd, void* buf, size_t count, uint64_t offset) {
   size_t done = 0;
   while (done < count) {

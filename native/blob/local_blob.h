@@ -70,6 +70,9 @@ class OnlyCached {
   OnlyCached& operator=(const OnlyCached&) = delete;
 };
 
+// Reads `count` bytes at `offset` of `fd` if the kernel has all of them in memory; false otherwise, and where the file
+// system cannot tell.
+bool pread_in_memory(int fd, void* buf, size_t count, uint64_t offset);
 // Reads `count` bytes at `offset` of `fd` through short reads and EINTR, or as many as there are before the end of the
 // file or an error. Returns how many.
 size_t pread_some(int fd, void* buf, size_t count, uint64_t offset);

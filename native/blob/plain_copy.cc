@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <vector>
 
 #include "blob/local_blob.h"
 #include "zfile/crc32c.h"
@@ -19,6 +18,7 @@ constexpr uint64_t kAlignment = 1 << 20;
 // Pages read or written at once.
 constexpr size_t kBatch = 256;
 using Sums = std::array<uint32_t, kBatch>;
+constexpr uint32_t kNotKept = 0;
 
 // Never zero.
 uint32_t sum_of(const void* page, size_t count) {
@@ -43,22 +43,33 @@ PlainCopy::PlainCopy(int fd, uint64_t start, uint64_t size)
       size_(size),
       pages_((size + kPage - 1) / kPage),
       table_start_(start),
-      data_start_(start + (pages_ * sizeof(uint32_t) + kAlignment - 1) / kAlignment * kAlignment) {}
+      data_start_(start + (pages_ * sizeof(uint32_t) + kAlignment - 1) / kAlignment * kAlignment),
+      compared_(pages_ / 64 + 1) {}
 
 size_t PlainCopy::page_length(uint64_t page) const {
   return static_cast<size_t>(std::min(kPage, size_ - page * kPage));
 }
 
 // Reads `count` bytes, which begin with page `first`, and end with one.
-bool PlainCopy::read_pages(char* buf, uint64_t first, size_t count, const uint32_t* sums) const {
-  if (pread_some(fd_, buf, count, data_start_ + first * kPage) != count) return false;
-  for (size_t at = 0; at < count; at += kPage) {
-    if (sum_of(buf + at, std::min<size_t>(kPage, count - at)) != *sums++) return false;
+bool PlainCopy::read_pages(char* buf, uint64_t first, size_t count, const uint32_t* sums) {
+  const uint64_t start = data_start_ + first * kPage;
+  if (!pread_in_memory(fd_, buf, count, start)) {
+    // The kernel reads more from the disk than it is asked for: nobody knows which pages are the ones compared any more.
+    for (std::atomic<uint64_t>& bits : compared_) bits.store(0, std::memory_order_relaxed);
+    if (pread_some(fd_, buf, count, start) != count) return false;
+  }
+  for (uint64_t at = 0, page = first; at < count; at += kPage, ++page) {
+    if (is_compared(page)) continue;
+    if (sum_of(buf + at, std::min<size_t>(kPage, count - at)) != sums[page - first]) {
+      write_all(fd_, &kNotKept, sizeof kNotKept, table_start_ + page * sizeof(uint32_t));
+      return false;
+    }
+    compared_[page / 64].fetch_or(uint64_t{1} << page % 64, std::memory_order_relaxed);
   }
   return true;
 }
 
-bool PlainCopy::read(void* buf, size_t count, uint64_t offset) const {
+bool PlainCopy::read(void* buf, size_t count, uint64_t offset) {
   auto* out = static_cast<char*>(buf);
   const uint64_t end = offset + count;
   while (offset < end) {
@@ -66,7 +77,7 @@ bool PlainCopy::read(void* buf, size_t count, uint64_t offset) const {
     Sums sums;
     const size_t table_bytes = pages * sizeof(uint32_t);
     if (pread_some(fd_, sums.data(), table_bytes, table_start_ + first * sizeof(uint32_t)) != table_bytes) return false;
-    if (std::find(sums.begin(), sums.begin() + pages, 0) != sums.begin() + pages) return false;
+    if (std::find(sums.begin(), sums.begin() + pages, kNotKept) != sums.begin() + pages) return false;
     const uint64_t begin_of_first = first * kPage, last = first + pages - 1, end_of_last = last * kPage + page_length(last);
     const size_t bytes = static_cast<size_t>(end_of_last - begin_of_first), part = static_cast<size_t>(std::min(end, end_of_last) - offset);
     if (part == bytes) {

@@ -23,7 +23,6 @@ constexpr char kMagic[16] = "obd block cache";
 constexpr uint64_t kVersion = 4;
 constexpr uint64_t kPresent = uint64_t{1} << 63;  // low 32 bits: CRC-32C of the extent
 constexpr uint32_t kCrcSeed = 0xffffffff;
-constexpr uint64_t kPlainAlignment = 1 << 20;
 constexpr size_t kMaxPadding = 8192;
 
 struct Header {
@@ -117,7 +116,7 @@ void CacheFile::set_layout(ExtentLayout layout, uint64_t plain_size) {
   layout_ = std::move(layout);
   slot_ = round_up(std::max(layout_.longest(), kExtentSize), kExtentSize);
   sound_.reset(new std::atomic<bool>[layout_.count()]());
-  plain_ = plain_size == 0 ? nullptr : std::make_unique<PlainCopy>(fd_.get(), round_up(position(layout_.count()), kPlainAlignment), plain_size);
+  plain_ = plain_size == 0 ? nullptr : std::make_unique<PlainCopy>(fd_.get(), round_up(position(layout_.count()), kPlainPiece), plain_size);
 }
 
 // False when there is none, or when it has gone away while it was opened. One of something else is removed.

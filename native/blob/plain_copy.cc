@@ -14,9 +14,7 @@ namespace obd {
 namespace {
 
 constexpr uint64_t kPage = 4096;
-constexpr uint64_t kAlignment = 1 << 20;
-// Pages read or written at once.
-constexpr size_t kBatch = 256;
+constexpr size_t kBatch = kPlainPiece / kPage;  // pages read or written at once
 using Sums = std::array<uint32_t, kBatch>;
 constexpr uint32_t kNotKept = 0;
 
@@ -43,7 +41,7 @@ PlainCopy::PlainCopy(int fd, uint64_t start, uint64_t size)
       size_(size),
       pages_((size + kPage - 1) / kPage),
       table_start_(start),
-      data_start_(start + (pages_ * sizeof(uint32_t) + kAlignment - 1) / kAlignment * kAlignment),
+      data_start_(start + (pages_ * sizeof(uint32_t) + kPlainPiece - 1) / kPlainPiece * kPlainPiece),
       compared_(pages_ / 64 + 1) {}
 
 size_t PlainCopy::page_length(uint64_t page) const {

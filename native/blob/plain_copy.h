@@ -14,9 +14,12 @@
 
 namespace obd {
 
+// Bytes: the kernel keeps what is written at once, and aligned, in large pieces of memory, which are read faster.
+constexpr uint64_t kPlainPiece = 1 << 20;
+
 class PlainCopy {
  public:
-  // For `size` plain bytes, from byte `start` of the file on, a multiple of 1 MiB. `fd` stays the caller's.
+  // For `size` plain bytes, from byte `start` of the file on, a multiple of kPlainPiece. `fd` stays the caller's.
   PlainCopy(int fd, uint64_t start, uint64_t size);
 
   // False when some of these bytes are not kept. Throws WouldBlock (OnlyCached).

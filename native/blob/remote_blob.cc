@@ -12,8 +12,6 @@ namespace {
 constexpr auto kDoubtAgainAfter = std::chrono::minutes(1);
 // An extent that became smaller than this share is decompressed as fast as its content is read, and would fill the disk.
 constexpr uint64_t kMaxExpansion = 8;
-// Bytes: the kernel keeps what is written at once, and aligned, in large pieces of memory, which are read faster.
-constexpr uint64_t kPlainPiece = 1 << 20;
 }
 
 RemoteBlob::RemoteBlob(std::string digest, uint64_t size, std::string source, const std::string& cache_dir)

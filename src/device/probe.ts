@@ -1,7 +1,7 @@
 // Which device servers this host can use, and what the others lack.
 import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
-import { access, open, stat } from 'node:fs/promises';
+import { access, open, readFile, stat, writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { promisify } from 'node:util';
 import { deviceAddon, type DeviceKind } from '../native/device.js';
@@ -77,8 +77,19 @@ const configfs = '/sys/kernel/config';
 async function probeTcmu(): Promise<void> {
 	if (!(await exists(configfs))) await loadModule('configfs');
 	for (const module of ['target_core_user', 'tcm_loop', 'sd_mod']) await loadModule(module);
+	await useTwoQueues();
 	if (!(await exists(`${configfs}/target`))) await mount('configfs', configfs, 'configfs');
 	await access(`${configfs}/target/core`, constants.W_OK);
+}
+
+/**
+ * What a SCSI target with a single queue has read, the kernel gives to one more thread before the reader is woken; with
+ * two, whoever brings it goes on. The setting is of all targets to come, so it is left alone when somebody has chosen
+ * another than the default. Linux has it from 5.13 on.
+ */
+async function useTwoQueues(): Promise<void> {
+	const setting = '/sys/module/tcm_loop/parameters/nr_hw_queues';
+	if ((await exists(setting)) && (await readFile(setting, 'latin1')).trim() === '1') await writeFile(setting, '2');
 }
 
 /** Loads a module unless the kernel has it already. */

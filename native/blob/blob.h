@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "blob/mapped_file.h"
+
 namespace obd {
 
 class RemoteBlob;
@@ -39,6 +41,8 @@ class Blob {
   // holds. False when they are not kept; they have to be decompressed from what try_read() gives then. A window forwards
   // this to the blob under it.
   virtual bool try_read_plain(void* /*buf*/, size_t /*count*/, uint64_t /*offset*/) { return false; }
+  // The same bytes without a copy, where this blob can give them; else none, for whatever reason, and try_read tells.
+  virtual LentBytes lend(uint64_t /*offset*/, size_t /*count*/) { return {}; }
   // The caller found this range corrupt (a checksum of the format above it). A blob that keeps copies of
   // remote bytes forgets them, appends their extents to `misses` and returns true: report a miss and read
   // again. False when fetching again cannot help: the caller throws FormatError. A window forwards this

@@ -106,6 +106,11 @@ bool LocalBlob::try_read(void* buf, size_t count, uint64_t offset, Misses&) {
   return true;
 }
 
+LentBytes LocalBlob::lend(uint64_t offset, size_t count) {
+  std::call_once(first_lent_, [this] { mapped_.emplace(fd_, size_); });
+  return LentBytes(*mapped_, offset, count);
+}
+
 WindowBlob::WindowBlob(std::shared_ptr<Blob> parent, uint64_t offset, uint64_t size)
     : parent_(std::move(parent)), offset_(offset), size_(size) {
   check_inside(parent_->name(), offset, size, parent_->size());

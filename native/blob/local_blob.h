@@ -2,6 +2,8 @@
 #pragma once
 #include <exception>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 
 #include "blob/blob.h"
@@ -22,6 +24,7 @@ class LocalBlob : public Blob {
   uint64_t size() const override { return size_; }
   const std::string& name() const override { return name_; }
   bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) override;
+  LentBytes lend(uint64_t offset, size_t count) override;
   int fd() const { return fd_; }
 
  private:
@@ -29,6 +32,8 @@ class LocalBlob : public Blob {
   int fd_;
   std::string name_;
   uint64_t size_ = 0;
+  std::once_flag first_lent_;
+  std::optional<MappedFile> mapped_;
 };
 
 // `size` bytes of `parent` from `offset` on, e.g. the payload of a tar entry.
@@ -43,6 +48,7 @@ class WindowBlob : public Blob {
   bool try_read_plain(void* buf, size_t count, uint64_t offset) override {
     return parent_->try_read_plain(buf, count, offset);
   }
+  LentBytes lend(uint64_t offset, size_t count) override { return parent_->lend(offset_ + offset, count); }
   bool distrust(uint64_t offset, size_t count, Misses& misses) override {
     return parent_->distrust(offset_ + offset, count, misses);
   }

@@ -16,6 +16,7 @@ void become_io_thread(const std::string& name) noexcept {
   ::pthread_setname_np(::pthread_self(), name.substr(0, 15).c_str());
   sigset_t all;
   ::sigfillset(&all);
+  ::sigdelset(&all, SIGBUS);  // of this thread's own access
   ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
   set_io_flusher();
 }

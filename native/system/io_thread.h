@@ -4,7 +4,7 @@
 
 namespace obd {
 
-// Names the calling thread (15 characters), blocks all signals, which are the main thread's business, and
+// Names the calling thread (15 characters), blocks all signals, which are the main thread's business, but SIGBUS, and
 // tells the kernel that its memory must not come from writing to the very device it serves
 // (PR_SET_IO_FLUSHER; without the right to set it, it goes without).
 void become_io_thread(const std::string& name) noexcept;

@@ -14,6 +14,7 @@ namespace obd {
 namespace {
 
 constexpr size_t kMaxRead = 1 << 20;     // stored bytes read at once
+constexpr size_t kSmallestLent = 16 << 10;  // to ask for less costs what copying it costs
 constexpr size_t kIndexRead = 256 * 1024;  // index bytes read at once
 constexpr uint64_t kMaxBlocks = 1000000000;
 
@@ -141,13 +142,35 @@ bool ZFile::try_load_index(Misses& misses) {
   return true;
 }
 
+const char* ZFile::decode_part(const char* stored, uint64_t block, const Wanted& wanted) const {
+  const uint64_t plain = block << block_shift_;
+  const size_t length = plain_length(header_, block);
+  const uint64_t from = std::max(wanted.begin, plain), to = std::min(wanted.end, plain + length);
+  char* const dst = wanted.out + (from - wanted.begin);
+  if (to - from == length) return decode_block(header_, *table_, block, stored, dst);
+  thread_local Scratch scratch;
+  char* const whole = scratch.get(header_.block_size);
+  const char* const problem = decode_block(header_, *table_, block, stored, whole);
+  if (!problem) std::memcpy(dst, whole + (from - plain), static_cast<size_t>(to - from));
+  return problem;
+}
+
+bool ZFile::decode_lent(uint64_t block, uint64_t stop, uint64_t start, size_t bytes, const Wanted& wanted) const {
+  if (bytes < kSmallestLent) return false;
+  const LentBytes lent = payload_->lend(start, bytes);
+  if (!lent.data()) return false;
+  for (; block < stop; block++) {
+    if (decode_part(lent.data() + (table_->offset(block) - start), block, wanted)) return false;
+  }
+  return lent.intact();
+}
+
 bool ZFile::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
   check_inside(name(), offset, count, size());
   if (count == 0 || payload_->try_read_plain(buf, count, offset)) return true;
-  thread_local Scratch stored_scratch, plain_scratch;
-  auto* out = static_cast<char*>(buf);
-  const uint64_t end = offset + count;
-  const uint64_t last = (end - 1) >> block_shift_;
+  thread_local Scratch scratch;
+  const Wanted wanted{static_cast<char*>(buf), offset, offset + count};
+  const uint64_t last = (wanted.end - 1) >> block_shift_;
   bool local = true;
   for (uint64_t block = offset >> block_shift_; block <= last;) {
     const uint64_t start = table_->offset(block);
@@ -155,22 +178,17 @@ bool ZFile::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
     uint64_t stop_offset = table_->offset(stop);
     while (stop <= last && table_->offset(stop + 1) - start <= kMaxRead) stop_offset = table_->offset(++stop);
     const size_t bytes = static_cast<size_t>(stop_offset - start);
-    char* stored = stored_scratch.get(bytes);
-    if (!payload_->try_read(stored, bytes, start, misses)) local = false;
-    for (; local && block < stop; block++) {
-      const uint64_t plain = block << block_shift_;
-      const size_t expected = plain_length(header_, block);
-      const uint64_t from = std::max(offset, plain), to = std::min(end, plain + expected);
-      char* dst = out + (from - offset);
-      const bool partial = to - from != expected;
-      char* target = partial ? plain_scratch.get(header_.block_size) : dst;
-      const char* problem = decode_block(header_, *table_, block, stored, target);
-      if (problem) {
-        local = distrust_or_throw(*payload_, table_->offset(block), table_->offset(block + 1) - table_->offset(block),
-                                  "block " + std::to_string(block) + " " + problem, misses);
+    if (!decode_lent(block, stop, start, bytes, wanted)) {
+      char* const stored = scratch.get(bytes);
+      if (!payload_->try_read(stored, bytes, start, misses)) local = false;
+      for (; local && block < stop; block++) {
+        const uint64_t at = table_->offset(block);
+        const char* problem = decode_part(stored + (at - start), block, wanted);
+        if (problem) {
+          local = distrust_or_throw(*payload_, at, table_->offset(block + 1) - at,
+                                    "block " + std::to_string(block) + " " + problem, misses);
+        }
       }
-      if (partial) std::memcpy(dst, target + (from - plain), static_cast<size_t>(to - from));
-      stored += table_->offset(block + 1) - table_->offset(block);
     }
     block = stop;
   }

@@ -24,7 +24,7 @@ class ZFile : public Blob {
   uint64_t size() const override { return header_.original_size; }
   const std::string& name() const override { return payload_->name(); }
   // What the payload keeps decompressed is copied. Otherwise decompresses whole blocks straight into `buf`; stored bytes
-  // are read in pieces of up to 1 MiB.
+  // are read in pieces of up to 1 MiB, or where they are.
   bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) override;
 
   // The trailer's fields, or the completed header's.
@@ -38,6 +38,16 @@ class ZFile : public Blob {
   static bool open_checked(const std::shared_ptr<Blob>& payload, const ZFileHeader& header, std::shared_ptr<ZFile>& file,
                            Misses& misses);
   bool try_load_index(Misses& misses);
+  // What a read wants: the file's bytes from `begin` to `end`, at `out`.
+  struct Wanted {
+    char* out;
+    uint64_t begin, end;
+  };
+  // Decompresses these blocks where their stored bytes, `bytes` from `start` on, are in memory. False when they are not,
+  // or not sound.
+  bool decode_lent(uint64_t block, uint64_t stop, uint64_t start, size_t bytes, const Wanted& wanted) const;
+  // Gives what is wanted of a block. What is wrong with its stored bytes, or null.
+  const char* decode_part(const char* stored, uint64_t block, const Wanted& wanted) const;
 
   std::shared_ptr<Blob> payload_;
   ZFileHeader header_;

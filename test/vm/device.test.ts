@@ -1,11 +1,11 @@
 // Every device server this kernel has: attach, read, write, seal, detach, and what the kernel is told of the disk.
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { open, readFile, writeFile } from 'node:fs/promises';
+import { open, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
-import { makeFileSystem, probeDevices, releaseDevices, startDeviceServer, type LowerLayer } from '../../src/device/index.js';
+import { makeFileSystem, probeDevices, releaseDevices, startDeviceServer, type DeviceError, type LowerLayer } from '../../src/device/index.js';
 import type { FrozenLayer } from '../../src/device/types.js';
 import { chooseDevice } from '../../src/device/probe.js';
 import { fsckProblems, makePlace, removePlace, sealMounted, withLayers, withMount, withServer } from '../integration/helpers/device.js';
@@ -69,6 +69,37 @@ for (const kind of kinds) {
 					for (let n = 0; n < 3; n++) t.true(content.subarray(n).equals(await readFile(path.join(place.mountPoint, `file${n}`))));
 				});
 				t.is((await run('blockdev', ['--getro', sealed.path])).stdout.trim(), '1');
+			});
+		});
+		t.deepEqual(await allLeftovers(place), []);
+		await removePlace(place);
+	});
+
+	test(`${kind}: a layer that is cut short under a disk is an I/O error that names it, and the server goes on`, async (t) => {
+		const place = await makePlace(kind);
+		const file = path.join(place.root, 'layer');
+		const content = randomBytes(8 * 2 ** 20);
+		const read = (device: string, megabytes: number): Promise<Buffer> =>
+			run('dd', [`if=${device}`, 'bs=1M', `count=${megabytes}`, 'iflag=direct'], { encoding: 'buffer', maxBuffer: 2 * content.length }).then(({ stdout }) => stdout);
+		await withServer(place, async (server) => {
+			const device = await server.attach({ lowers: [], writable: true, virtualSize: diskBytes });
+			await writeFile(device.path, content);
+			await run('blockdev', ['--flushbufs', device.path]);
+			const frozen = await device.seal();
+			const committed = await frozen?.commit({ path: file, uuid: uuid(1) });
+			await frozen?.release();
+			await device.detach();
+			if (!committed) throw new Error('a seal without a condition gave nothing');
+			await withLayers(server, [{ kind: 'blob', path: file, ...committed }], async (sealed) => {
+				t.true(content.equals(await read(sealed.path, 8)));
+				const errors: DeviceError[] = [];
+				server.onError((error) => errors.push(error));
+				await truncate(file, Math.floor((await stat(file)).size / 2));
+				await t.throwsAsync(read(sealed.path, 8), { message: /Input\/output error|No data available/ }); // the latter is the kernel's word for a medium error
+				t.true(content.subarray(0, 2 ** 20).equals(await read(sealed.path, 1)));
+				await sealed.stats(); // what the disk says comes before the answer to a later call
+				t.true(errors.length > 0);
+				for (const error of errors) t.true(error.message.startsWith(`${file}: the file ends here`), error.message);
 			});
 		});
 		t.deepEqual(await allLeftovers(place), []);

@@ -6,11 +6,10 @@
 // Each round measures every job on every device in turn, so that all have the same moments of a shared machine; the
 // figures are medians of the rounds, and a share is the median of those to the loop device of the same round. Reads
 // come before writes, which put a layer of their own on top.
-// What a read of tcmu is made of: the kernel hands it on five times (two workers, the server, a soft interrupt, fio);
-// at depth 1 the server looks for the next one instead of sleeping. Large reads are bound by the processors: 128 KiB at
-// depth 8 take about 280 us of them, of which decompression has 70, checksums 30, the copies from the page cache and
-// out of the ring 25 and 35, fio and the block layer 40, and the rest is the handing on. The loop device takes 40, since
-// QEMU moves its data outside of the guest: two processors at work all the time would reach 0.42 of it.
+// What a read of tcmu is made of: the kernel hands it on four times (two workers, the server, fio); at depth 1 the server
+// looks for the next one instead of sleeping. Large reads are bound by the processors: 128 KiB at depth 8 take about
+// 260 us of them, of which decompression has 70, checksums 30, the copy out of the ring 35, fio and the block layer 40,
+// and the rest is the handing on. The loop device takes 40, since QEMU moves its data outside of the guest.
 import { execFile } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
 import { copyFile, mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';

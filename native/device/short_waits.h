@@ -32,7 +32,7 @@ class ShortWaits {
   // Half of the processors are left to those who do something; a machine with one has none to spare.
   class Place {
    public:
-    Place() : free_(taken_.fetch_add(1) < std::thread::hardware_concurrency() / 2) {}
+    Place() : free_(taken_.fetch_add(1) < processors_ / 2) {}
     ~Place() { --taken_; }
     Place(const Place&) = delete;
     Place& operator=(const Place&) = delete;
@@ -40,6 +40,7 @@ class ShortWaits {
 
    private:
     static inline std::atomic<unsigned> taken_{0};
+    static inline const unsigned processors_ = std::thread::hardware_concurrency();  // asks the kernel each time
     const bool free_;
   };
 

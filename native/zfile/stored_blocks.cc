@@ -71,8 +71,9 @@ BlobRange StoredBlocks::stored_range(BlobRange plain) const {
 bool StoredBlocks::decompress(const void* data, size_t count, uint64_t offset, void* plain) const {
   auto* out = static_cast<char*>(plain);
   bool sound = true;
+  const BlockDecoder decoder(header_, *table_);
   for_blocks(data, count, offset, [&](uint64_t block, const char* stored) {
-    sound = decode_block(header_, *table_, block, stored, out) == nullptr;
+    sound = decoder.decode(block, stored, out) == nullptr;
     out += plain_length(header_, block);
     return sound;
   });

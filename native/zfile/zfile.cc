@@ -142,25 +142,26 @@ bool ZFile::try_load_index(Misses& misses) {
   return true;
 }
 
-const char* ZFile::decode_part(const char* stored, uint64_t block, const Wanted& wanted) const {
+const char* ZFile::decode_part(const BlockDecoder& decoder, const char* stored, uint64_t block, const Wanted& wanted) const {
   const uint64_t plain = block << block_shift_;
   const size_t length = plain_length(header_, block);
   const uint64_t from = std::max(wanted.begin, plain), to = std::min(wanted.end, plain + length);
   char* const dst = wanted.out + (from - wanted.begin);
-  if (to - from == length) return decode_block(header_, *table_, block, stored, dst);
+  if (to - from == length) return decoder.decode(block, stored, dst);
   thread_local Scratch scratch;
   char* const whole = scratch.get(header_.block_size);
-  const char* const problem = decode_block(header_, *table_, block, stored, whole);
+  const char* const problem = decoder.decode(block, stored, whole);
   if (!problem) std::memcpy(dst, whole + (from - plain), static_cast<size_t>(to - from));
   return problem;
 }
 
-bool ZFile::decode_lent(uint64_t block, uint64_t stop, uint64_t start, size_t bytes, const Wanted& wanted) const {
+bool ZFile::decode_lent(const BlockDecoder& decoder, uint64_t block, uint64_t stop, size_t bytes, const Wanted& wanted) const {
   if (bytes < kSmallestLent) return false;
+  const uint64_t start = table_->offset(block);
   const LentBytes lent = payload_->lend(start, bytes);
   if (!lent.data()) return false;
   for (; block < stop; block++) {
-    if (decode_part(lent.data() + (table_->offset(block) - start), block, wanted)) return false;
+    if (decode_part(decoder, lent.data() + (table_->offset(block) - start), block, wanted)) return false;
   }
   return lent.intact();
 }
@@ -171,6 +172,7 @@ bool ZFile::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
   thread_local Scratch scratch;
   const Wanted wanted{static_cast<char*>(buf), offset, offset + count};
   const uint64_t last = (wanted.end - 1) >> block_shift_;
+  const BlockDecoder decoder(header_, *table_);
   bool local = true;
   for (uint64_t block = offset >> block_shift_; block <= last;) {
     const uint64_t start = table_->offset(block);
@@ -178,12 +180,12 @@ bool ZFile::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
     uint64_t stop_offset = table_->offset(stop);
     while (stop <= last && table_->offset(stop + 1) - start <= kMaxRead) stop_offset = table_->offset(++stop);
     const size_t bytes = static_cast<size_t>(stop_offset - start);
-    if (!decode_lent(block, stop, start, bytes, wanted)) {
+    if (!decode_lent(decoder, block, stop, bytes, wanted)) {
       char* const stored = scratch.get(bytes);
       if (!payload_->try_read(stored, bytes, start, misses)) local = false;
       for (; local && block < stop; block++) {
         const uint64_t at = table_->offset(block);
-        const char* problem = decode_part(stored + (at - start), block, wanted);
+        const char* problem = decode_part(decoder, stored + (at - start), block, wanted);
         if (problem) {
           local = distrust_or_throw(*payload_, at, table_->offset(block + 1) - at,
                                     "block " + std::to_string(block) + " " + problem, misses);

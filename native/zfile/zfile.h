@@ -9,6 +9,8 @@
 
 namespace obd {
 
+class BlockDecoder;
+
 class ZFile : public Blob {
  public:
   // Reads header, trailer and index of `payload`. Returns false with misses when parts of these are not
@@ -43,11 +45,11 @@ class ZFile : public Blob {
     char* out;
     uint64_t begin, end;
   };
-  // Decompresses these blocks where their stored bytes, `bytes` from `start` on, are in memory. False when they are not,
+  // Decompresses the blocks from `block` to `stop`, stored in `bytes`, where they are in memory. False when they are not,
   // or not sound.
-  bool decode_lent(uint64_t block, uint64_t stop, uint64_t start, size_t bytes, const Wanted& wanted) const;
+  bool decode_lent(const BlockDecoder& decoder, uint64_t block, uint64_t stop, size_t bytes, const Wanted& wanted) const;
   // Gives what is wanted of a block. What is wrong with its stored bytes, or null.
-  const char* decode_part(const char* stored, uint64_t block, const Wanted& wanted) const;
+  const char* decode_part(const BlockDecoder& decoder, const char* stored, uint64_t block, const Wanted& wanted) const;
 
   std::shared_ptr<Blob> payload_;
   ZFileHeader header_;

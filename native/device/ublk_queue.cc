@@ -90,7 +90,10 @@ class UblkQueue::Session {
       ring_.submit(1);
       ring_.for_each_completion([this](uint64_t user_data, int result) {
         if (user_data == kWake) {
-          for (const Answer& answer : queue_->take_parked()) commit(answer);
+          for (const Answer& answer : queue_->take_parked()) {
+            --parked_;
+            commit(answer);
+          }
           read_wake();
         } else if (result == UBLK_IO_RES_OK) {
           requested_.push_back(static_cast<uint16_t>(user_data));
@@ -128,7 +131,11 @@ class UblkQueue::Session {
 
   void handle(uint16_t tag) {
     const int result = carry_out(tag);
-    if (result != DiskRequests::kParked) commit({tag, result});
+    if (result == DiskRequests::kParked) {
+      ++parked_;
+    } else {
+      commit({tag, result});
+    }
   }
 
   // The result to commit, or kParked.
@@ -156,8 +163,8 @@ class UblkQueue::Session {
       if (error == 0) error = RequestData(queue->device_->get(), queue->number_, tag).give(data, count);
       queue->answer_parked({tag, error == 0 ? static_cast<int>(count) : -error});
     };
-    // One thread alone cannot decompress as fast as large reads come in.
-    if (count >= kLargeRead && requested_begin_ < requested_.size()) {
+    // One thread alone cannot decompress as fast as large reads come in, and others' answers would wait for it.
+    if (count >= kLargeRead && (parked_ > 0 || requested_begin_ < requested_.size())) {
       queue_->requests_.read_aside(count, offset, nullptr, later);
       return DiskRequests::kParked;
     }
@@ -179,6 +186,7 @@ class UblkQueue::Session {
   const std::unique_ptr<char[]> buffer_;
   uint64_t wake_count_ = 0;
   unsigned fetching_ = kDepth;  // tags that the kernel has, or that we have a request of
+  unsigned parked_ = 0;         // requests that others carry out
   std::vector<uint16_t> requested_;  // tags of requests to carry out, from requested_begin_ on
   size_t requested_begin_ = 0;
 };
@@ -229,6 +237,7 @@ void UblkQueue::answer_parked(Answer answer) {
   {
     const std::lock_guard lock(parked_mutex_);
     parked_.push_back(answer);
+    if (parked_.size() > 1) return;  // whoever gave the first one wakes the thread, which takes all
   }
   const uint64_t one = 1;
   while (::write(wake_.get(), &one, sizeof one) < 0 && errno == EINTR) {

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "device/short_waits.h"
 #include "error.h"
 #include "system/io_thread.h"
 #include "system/io_uring.h"
@@ -62,7 +63,7 @@ class RequestData {
 class UblkQueue::Session {
  public:
   explicit Session(std::shared_ptr<UblkQueue> queue)
-      : queue_(std::move(queue)), ring_(2 * kDepth, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN),
+      : queue_(std::move(queue)), ring_(2 * kDepth, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG),
         buffer_(new char[kMaxTransfer]) {}
 
   // Offers every tag to the kernel. Throws std::system_error when it does not want one.
@@ -87,7 +88,7 @@ class UblkQueue::Session {
       }
       requested_.clear();
       requested_begin_ = 0;
-      ring_.submit(1);
+      wait();
       ring_.for_each_completion([this](uint64_t user_data, int result) {
         if (user_data == kWake) {
           for (const Answer& answer : queue_->take_parked()) {
@@ -116,6 +117,19 @@ class UblkQueue::Session {
     entry.cmd_op = operation;
     entry.user_data = answer.tag;
     std::memcpy(reinterpret_cast<char*>(&entry) + offsetof(io_uring_sqe, cmd), &io, sizeof io);
+  }
+
+  // Submits what is prepared, and waits until there are completions.
+  void wait() {
+    const auto ready = [this] {
+      if (ring_.prepared() > 0) ring_.submit(0);
+      return ring_.has_more();
+    };
+    const auto sleep = [this] {
+      ring_.submit(1);
+      return false;
+    };
+    if (waits_.wait(ready, sleep)) ring_.submit(0);
   }
 
   void commit(Answer answer) { command(answer_command(), answer); }
@@ -183,6 +197,7 @@ class UblkQueue::Session {
 
   const std::shared_ptr<UblkQueue> queue_;
   IoUring ring_;
+  ShortWaits waits_;
   const std::unique_ptr<char[]> buffer_;
   uint64_t wake_count_ = 0;
   unsigned fetching_ = kDepth;  // tags that the kernel has, or that we have a request of

@@ -29,6 +29,7 @@ IoUring::IoUring(unsigned entries, unsigned flags) {
   const auto field = [base](uint32_t offset) { return reinterpret_cast<unsigned*>(base + offset); };
   sq_head_ = field(params.sq_off.head);
   sq_tail_ = field(params.sq_off.tail);
+  sq_flags_ = field(params.sq_off.flags);
   cq_head_ = field(params.cq_off.head);
   cq_tail_ = field(params.cq_off.tail);
   sq_mask_ = *field(params.sq_off.ring_mask);

@@ -6,6 +6,11 @@
 
 #include "system/unique_fd.h"
 
+#ifndef IORING_SETUP_TASKRUN_FLAG
+#define IORING_SETUP_TASKRUN_FLAG (1U << 9)
+#define IORING_SQ_TASKRUN (1U << 2)
+#endif
+
 namespace obd {
 
 class IoUring {
@@ -21,6 +26,10 @@ class IoUring {
   io_uring_sqe& next();
   // Entries that are not submitted yet.
   unsigned prepared() const { return prepared_; }
+  // True when submit(0) leaves completions to take. Of a ring with IORING_SETUP_TASKRUN_FLAG; asks no kernel.
+  bool has_more() const {
+    return *cq_head_ != __atomic_load_n(cq_tail_, __ATOMIC_ACQUIRE) || (__atomic_load_n(sq_flags_, __ATOMIC_RELAXED) & IORING_SQ_TASKRUN) != 0;
+  }
   // Submits what is prepared and waits until at least `wait` completions are there.
   void submit(unsigned wait);
 
@@ -48,7 +57,7 @@ class IoUring {
   Mapping rings_, entries_;
   unsigned entry_shift_ = 0, enter_flags_ = 0;
   unsigned sq_size_ = 0, sq_mask_ = 0, cq_mask_ = 0;
-  unsigned *sq_head_ = nullptr, *sq_tail_ = nullptr, *cq_head_ = nullptr, *cq_tail_ = nullptr;
+  unsigned *sq_head_ = nullptr, *sq_tail_ = nullptr, *sq_flags_ = nullptr, *cq_head_ = nullptr, *cq_tail_ = nullptr;
   const io_uring_cqe* cqes_ = nullptr;
   unsigned prepared_ = 0;
 };

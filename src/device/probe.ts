@@ -17,13 +17,13 @@ export interface DeviceProbe {
 
 /**
  * The fastest first, by measurement (test/vm/bench, Linux 6.12 under emulation; IOPS, and in brackets the share of
- * a loop device on a raw file; the reads of tcmu are of a later run):
+ * a loop device on a raw file):
  *                                ublk          tcmu          fuse
- *   4 KiB random read, depth 1   5419 (1.61)   7332 (1.70)   2383 (0.71)
- *   4 KiB random read, depth 32 49095 (1.69)  32761 (1.05)  17429 (0.62)
- *   128 KiB read in order        2393 (0.72)   2253 (0.67)   1398 (0.46)
- *   4 KiB random write, depth 32 20866 (1.73)  18503 (1.53)   8824 (0.73)
- * Steps of a build read one thing at a time and write a lot: that is why tcmu goes before fuse.
+ *   4 KiB random read, depth 1  15826 (3.60)  11724 (2.64)   2784 (0.61)
+ *   4 KiB random read, depth 32 64099 (1.75)  37793 (1.04)  22101 (0.61)
+ *   128 KiB in order, depth 1    5366 (1.33)   4260 (1.04)   1946 (0.47)
+ *   128 KiB in order, depth 8    7631 (0.43)   7714 (0.44)   6045 (0.34)
+ *   4 KiB random write, depth 32 24370 (1.00)  20985 (0.84)   9852 (0.41)
  */
 const order: readonly DeviceKind[] = ['ublk', 'tcmu', 'fuse'];
 

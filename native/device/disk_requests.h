@@ -42,7 +42,7 @@ class DiskRequests {
       const OnlyCached here;
       if (disk_->try_read(buf, count, offset, misses)) return 0;
     } catch (const WouldBlock&) {
-      read_aside(count, offset, place, std::move(later));
+      helpers_.run([this, count, offset, place, later = std::move(later)] { read_waiting(count, offset, place, later); });
       return kParked;
     } catch (...) {
       return fail("read", offset, count, std::current_exception());
@@ -50,21 +50,19 @@ class DiskRequests {
     park(count, offset, misses, std::move(later));
     return kParked;
   }
-  // The same on another thread in any case. With `place`, which holds `count` bytes until `later` is called, what
-  // is in memory is read right there.
+  // The same, but waits for the disk where it is local, and calls `later` in any case: at once, on this thread, unless the
+  // network has to be waited for.
   template <typename Later>
-  void read_aside(size_t count, uint64_t offset, char* place, Later later) {
-    helpers_.run([this, count, offset, place, later = std::move(later)] {
-      thread_local Scratch scratch;
-      char* const buf = place ? place : scratch.get(count);
-      Misses misses;
-      try {
-        if (disk_->try_read(buf, count, offset, misses)) return later(buf, 0);
-      } catch (...) {
-        return later(nullptr, fail("read", offset, count, std::current_exception()));
-      }
-      park(count, offset, misses, later);
-    });
+  void read_waiting(size_t count, uint64_t offset, char* place, Later later) {
+    thread_local Scratch scratch;
+    char* const buf = place ? place : scratch.get(count);
+    Misses misses;
+    try {
+      if (disk_->try_read(buf, count, offset, misses)) return later(buf, 0);
+    } catch (...) {
+      return later(nullptr, fail("read", offset, count, std::current_exception()));
+    }
+    park(count, offset, misses, std::move(later));
   }
 
   // What write and discard have acknowledged outlives this process: whoever takes the device over after a

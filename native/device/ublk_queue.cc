@@ -30,12 +30,17 @@ static_assert(kDescriptorBytes <= 4096, "one page of descriptors");
 constexpr size_t kLargeRead = 32 << 10;
 // The kernel completes requests while we go on with the next ones: not one by one, nor all at the end.
 constexpr unsigned kSubmitEvery = 8;
+// Reads that a helper carries out before somebody else's work may have its turn.
+constexpr unsigned kHelp = 4;
 constexpr unsigned kTagShift = 25, kQueueShift = 41;  // of a request's data in the character device
 
 constexpr uint32_t fetch_command() { return static_cast<uint32_t>(_IOWR('u', UBLK_IO_FETCH_REQ, ublksrv_io_cmd)); }
 constexpr uint32_t answer_command() {
   return static_cast<uint32_t>(_IOWR('u', UBLK_IO_COMMIT_AND_FETCH_REQ, ublksrv_io_cmd));
 }
+
+uint64_t offset_of(const ublksrv_io_desc& request) { return request.start_sector * 512; }
+uint64_t count_of(const ublksrv_io_desc& request) { return uint64_t{request.nr_sectors} * 512; }
 
 // The data of a request, as the character device shows it.
 class RequestData {
@@ -156,7 +161,7 @@ class UblkQueue::Session {
   int carry_out(uint16_t tag) {
     const ublksrv_io_desc& request = queue_->descriptors_[tag];
     if (ublksrv_get_op(&request) == UBLK_IO_OP_FLUSH) return -queue_->requests_.flush();  // has no range
-    const uint64_t offset = request.start_sector * 512, count = uint64_t{request.nr_sectors} * 512;
+    const uint64_t offset = offset_of(request), count = count_of(request);
     if (!queue_->requests_.contains(offset, count)) return -EIO;
     switch (ublksrv_get_op(&request)) {
       case UBLK_IO_OP_READ:
@@ -173,16 +178,12 @@ class UblkQueue::Session {
 
   int read(uint16_t tag, uint64_t offset, uint64_t count) {
     if (count > kMaxTransfer) return -EIO;
-    const auto later = [queue = queue_, tag, count](const void* data, int error) {
-      if (error == 0) error = RequestData(queue->device_->get(), queue->number_, tag).give(data, count);
-      queue->answer_parked({tag, error == 0 ? static_cast<int>(count) : -error});
-    };
     // One thread alone cannot decompress as fast as large reads come in, and others' answers would wait for it.
     if (count >= kLargeRead && (parked_ > 0 || requested_begin_ < requested_.size())) {
-      queue_->requests_.read_aside(count, offset, nullptr, later);
+      queue_->read_aside(tag);
       return DiskRequests::kParked;
     }
-    int error = queue_->requests_.read(buffer_.get(), count, offset, later);
+    int error = queue_->requests_.read(buffer_.get(), count, offset, AnswerRead{queue_, tag, count});
     if (error == DiskRequests::kParked) return error;
     if (error == 0) error = RequestData(queue_->device_->get(), queue_->number_, tag).give(buffer_.get(), count);
     return error == 0 ? static_cast<int>(count) : -error;
@@ -257,6 +258,44 @@ void UblkQueue::answer_parked(Answer answer) {
   const uint64_t one = 1;
   while (::write(wake_.get(), &one, sizeof one) < 0 && errno == EINTR) {
   }
+}
+
+void UblkQueue::AnswerRead::operator()(const void* data, int error) const {
+  if (error == 0) error = RequestData(queue->device_->get(), queue->number_, tag).give(data, count);
+  queue->answer_parked({tag, error == 0 ? static_cast<int>(count) : -error});
+}
+
+void UblkQueue::read_aside(uint16_t tag) {
+  {
+    const std::lock_guard lock(aside_mutex_);
+    aside_[(aside_begin_ + aside_count_++) % kDepth] = tag;
+    if (helping_ >= requests_.helpers().count()) return;
+    ++helping_;
+  }
+  requests_.helpers().run([self = shared_from_this()] { self->help(); });
+}
+
+std::optional<uint16_t> UblkQueue::take_aside() {
+  const std::lock_guard lock(aside_mutex_);
+  if (aside_count_ == 0) {
+    --helping_;
+    return std::nullopt;
+  }
+  const uint16_t tag = aside_[aside_begin_];
+  aside_begin_ = (aside_begin_ + 1) % kDepth;
+  --aside_count_;
+  return tag;
+}
+
+void UblkQueue::help() {
+  for (unsigned done = 0; done < kHelp; ++done) {
+    const std::optional<uint16_t> tag = take_aside();
+    if (!tag) return;
+    const ublksrv_io_desc& request = descriptors_[*tag];
+    const uint64_t count = count_of(request);
+    requests_.read_waiting(count, offset_of(request), nullptr, AnswerRead{shared_from_this(), *tag, count});
+  }
+  requests_.helpers().run([self = shared_from_this()] { self->help(); });
 }
 
 std::vector<UblkQueue::Answer> UblkQueue::take_parked() {

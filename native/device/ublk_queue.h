@@ -3,9 +3,11 @@
 #pragma once
 #include <linux/ublk_cmd.h>
 
+#include <array>
 #include <future>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -37,8 +39,20 @@ class UblkQueue : public std::enable_shared_from_this<UblkQueue> {
     int result;  // bytes, or a negative errno
   };
 
+  // Gives a read's data, or its error, to the kernel from any thread.
+  struct AnswerRead {
+    std::shared_ptr<UblkQueue> queue;
+    uint16_t tag;
+    uint64_t count;  // bytes
+    void operator()(const void* data, int error) const;
+  };
+
   void answer_parked(Answer answer);
   std::vector<Answer> take_parked();
+  // Has a read carried out by a helping thread, each of which takes the next one when it is done.
+  void read_aside(uint16_t tag);
+  std::optional<uint16_t> take_aside();
+  void help();
 
   const std::shared_ptr<UniqueFd> device_;
   const uint16_t number_;
@@ -47,6 +61,10 @@ class UblkQueue : public std::enable_shared_from_this<UblkQueue> {
   UniqueFd wake_;                                 // eventfd: there are parked answers
   std::mutex parked_mutex_;
   std::vector<Answer> parked_;
+  std::mutex aside_mutex_;
+  std::array<uint16_t, kDepth> aside_{};  // tags of reads that no helping thread has taken yet, from aside_begin_ on
+  unsigned aside_begin_ = 0, aside_count_ = 0;
+  unsigned helping_ = 0;  // threads that take them, or will
   std::thread thread_;
 };
 

@@ -40,7 +40,7 @@ class ShortWaits {
 
    private:
     static inline std::atomic<unsigned> taken_{0};
-    static inline const unsigned processors_ = std::thread::hardware_concurrency();  // asks the kernel each time
+    static inline const unsigned processors_ = std::thread::hardware_concurrency();  // libc opens a file for it
     const bool free_;
   };
 

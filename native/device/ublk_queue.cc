@@ -97,7 +97,7 @@ class UblkQueue::Session {
       ring_.for_each_completion([this](uint64_t user_data, int result) {
         if (user_data == kWake) {
           for (const Answer& answer : queue_->take_parked()) {
-            --parked_;
+            --with_others_;
             commit(answer);
           }
           read_wake();
@@ -151,7 +151,7 @@ class UblkQueue::Session {
   void handle(uint16_t tag) {
     const int result = carry_out(tag);
     if (result == DiskRequests::kParked) {
-      ++parked_;
+      ++with_others_;
     } else {
       commit({tag, result});
     }
@@ -179,7 +179,7 @@ class UblkQueue::Session {
   int read(uint16_t tag, uint64_t offset, uint64_t count) {
     if (count > kMaxTransfer) return -EIO;
     // One thread alone cannot decompress as fast as large reads come in, and others' answers would wait for it.
-    if (count >= kLargeRead && (parked_ > 0 || requested_begin_ < requested_.size())) {
+    if (count >= kLargeRead && (with_others_ > 0 || requested_begin_ < requested_.size())) {
       queue_->read_aside(tag);
       return DiskRequests::kParked;
     }
@@ -202,7 +202,7 @@ class UblkQueue::Session {
   const std::unique_ptr<char[]> buffer_;
   uint64_t wake_count_ = 0;
   unsigned fetching_ = kDepth;  // tags that the kernel has, or that we have a request of
-  unsigned parked_ = 0;         // requests that others carry out
+  unsigned with_others_ = 0;    // requests that other threads carry out, or whose answers have not been taken yet
   std::vector<uint16_t> requested_;  // tags of requests to carry out, from requested_begin_ on
   size_t requested_begin_ = 0;
 };

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 namespace obd {
 
@@ -20,20 +21,24 @@ class MappedFile {
  private:
   friend class LentBytes;
   bool holds(uint64_t offset, size_t count) const noexcept;
-  bool intact() const noexcept;
+  // The same for what lies within one of the pieces that are asked about at once.
+  bool holds_of_piece(uint64_t begin, uint64_t end) const noexcept;
+  // For what was read before `end`.
+  bool intact(uint64_t end) const noexcept;
 
   const int fd_;
   char* bytes_ = nullptr;
   const uint64_t size_;
-  std::atomic<bool> broken_{false};  // pages may have been replaced
+  std::unique_ptr<std::atomic<uint32_t>[]> seen_;  // when each piece was in memory as a whole; 0: never
+  std::atomic<bool> broken_{false};                // pages may have been replaced
 };
 
 // A range of a mapped file while one thread looks at it; one at a time.
 class LentBytes {
  public:
   LentBytes() = default;  // none
-  // None when the kernel does not have all of it in memory: reading never waits for the disk, but for what leaves memory
-  // right then. None on a thread that blocks SIGBUS.
+  // None when the kernel does not have all of it in memory: reading never waits for the disk, but for what has left memory
+  // in the last moment. None on a thread that blocks SIGBUS.
   LentBytes(MappedFile& file, uint64_t offset, size_t count) noexcept;
   ~LentBytes();
   LentBytes(const LentBytes&) = delete;
@@ -50,6 +55,7 @@ class LentBytes {
  private:
   MappedFile* file_ = nullptr;
   const char* data_ = nullptr;
+  uint64_t end_ = 0;
 };
 
 }  // namespace obd

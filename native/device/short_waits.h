@@ -17,10 +17,24 @@ class ShortWaits {
   template <typename Ready, typename Sleep>
   bool wait(Ready ready, Sleep sleep) {
     const Clock::time_point begin = Clock::now();
-    if (short_ && look(ready, begin + kShort)) return true;
+    if (short_ && look(ready)) return true;
     const bool result = sleep();
     short_ = Clock::now() - begin <= kShort;
     return result;
+  }
+
+  // Looks for a short time at most: true as soon as `ready()` is.
+  template <typename Ready>
+  static bool look(Ready ready) {
+    const Place place;
+    if (!place.free()) return false;
+    const Clock::time_point until = Clock::now() + kShort;
+    for (unsigned round = 1; !ready(); ++round) {
+      if (round % kLooksPerYield != 0) continue;
+      if (Clock::now() > until) return false;
+      ::sched_yield();
+    }
+    return true;
   }
 
  private:
@@ -43,18 +57,6 @@ class ShortWaits {
     static inline const unsigned processors_ = std::thread::hardware_concurrency();  // libc opens a file for it
     const bool free_;
   };
-
-  template <typename Ready>
-  static bool look(Ready ready, Clock::time_point until) {
-    const Place place;
-    if (!place.free()) return false;
-    for (unsigned round = 1; !ready(); ++round) {
-      if (round % kLooksPerYield != 0) continue;
-      if (Clock::now() > until) return false;
-      ::sched_yield();
-    }
-    return true;
-  }
 
   bool short_ = false;
 };

@@ -1,6 +1,7 @@
 #include "device/tcmu_ring.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -16,11 +17,13 @@ namespace {
 
 constexpr auto kBusyPause = std::chrono::milliseconds(10);
 constexpr int kBusyRounds = 3000;
+// Longer than a burst of commands pauses.
+constexpr int kBriefMilliseconds = 1;
 
 // The ring has one server at a time; the last one holds it until its process is gone.
 UniqueFd open_ring(const std::string& path) {
   for (int round = 0;; ++round) {
-    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
     if (fd) return fd;
     if (errno != EBUSY || round == kBusyRounds) throw_errno("open " + path);
     std::this_thread::sleep_for(kBusyPause);
@@ -111,12 +114,24 @@ TcmuCommand* TcmuRing::take() {
 bool TcmuRing::has_more() const { return inflight_.position() != __atomic_load_n(&mailbox_->head, __ATOMIC_ACQUIRE); }
 
 bool TcmuRing::wait() {
+  for (;;) {
+    pollfd events{fd_.get(), POLLIN, 0};
+    if (::poll(&events, 1, -1) < 0 && errno != EINTR) return false;
+    const int error = take_events();
+    if (error != EAGAIN) return error == 0;  // else another thread has been quicker
+  }
+}
+
+bool TcmuRing::wait_briefly() {
+  pollfd events{fd_.get(), POLLIN, 0};
+  return ::poll(&events, 1, kBriefMilliseconds) > 0 && take_events() == 0;
+}
+
+int TcmuRing::take_events() {
   uint32_t events;
   for (;;) {
-    const ssize_t size = ::read(fd_.get(), &events, sizeof events);
-    if (size == sizeof events) return true;
-    if (size < 0 && errno == EINTR) continue;
-    return false;
+    if (::read(fd_.get(), &events, sizeof events) >= 0) return 0;
+    if (errno != EINTR) return errno;
   }
 }
 

@@ -39,8 +39,11 @@ class TcmuRing {
   TcmuCommand* take();
   // True when there is one more already.
   bool has_more() const;
-  // Of one thread: waits until there may be commands. False when the backstore is gone.
+  // Waits until there may be commands that no other thread has been told of. False when the backstore is gone.
   bool wait();
+  // The same for a millisecond: false when none has come, or another thread has been quicker. Whoever is told true looks
+  // at the ring: nobody else is told of the same commands.
+  bool wait_briefly();
 
   // A piece of a command's data.
   char* data(const TcmuCommand::Part& part) { return base_ + part.offset; }
@@ -53,6 +56,8 @@ class TcmuRing {
   tcmu::Header& entry_at(uint32_t position) { return *reinterpret_cast<tcmu::Header*>(ring_ + position); }
   uint32_t after(uint32_t position, uint32_t length) const { return (position + length) % ring_size_; }
   TcmuCommand& copy_out(const tcmu::Header& entry);
+  // Marks as seen what the kernel has told. Returns 0 or an errno, EAGAIN when it is nothing new.
+  int take_events();
 
   UniqueFd fd_;
   TcmuInflight inflight_;

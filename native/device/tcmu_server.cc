@@ -79,14 +79,14 @@ bool TcmuServer::wait() {
   return waits_.wait([this] { return ring_.has_more(); }, [this] { return ring_.wait(); });
 }
 
-bool TcmuServer::answer_commands(unsigned most) {
-  TcmuCommand* command = nullptr;
-  for (; most > 0 && (command = ring_.take()) != nullptr; --most) {
+unsigned TcmuServer::answer_commands(unsigned most) {
+  unsigned answered = 0;
+  for (TcmuCommand* command; answered < most && (command = ring_.take()) != nullptr; ++answered) {
     handle(*command);
     if (unannounced_ >= kDoorbellEvery) announce();
   }
   announce();
-  return command != nullptr;
+  return answered;
 }
 
 void TcmuServer::get_help() {
@@ -96,7 +96,13 @@ void TcmuServer::get_help() {
 }
 
 void TcmuServer::help() {
-  if (answer_commands(kHelp)) {
+  unsigned answered = 0, now;
+  do {
+    now = answer_commands(kHelp - answered);
+    answered += now;
+    // What comes next is not left to the ring's own thread, which may be kept from running.
+  } while (now > 0 && answered < kHelp && (ShortWaits::look([this] { return ring_.has_more(); }) || ring_.wait_briefly()));
+  if (answered == kHelp) {
     requests_.helpers().run([self = shared_from_this()] { self->help(); });
   } else {
     --helping_;

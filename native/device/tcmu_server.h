@@ -27,8 +27,8 @@ class TcmuServer : public std::enable_shared_from_this<TcmuServer> {
   using Kind = scsi::Request::Kind;
   void serve();
   bool wait();
-  // Answers what is in the ring, of up to `most` commands. True when there may be more.
-  bool answer_commands(unsigned most);
+  // Answers what is in the ring, up to `most` commands. Returns how many it were.
+  unsigned answer_commands(unsigned most);
   void get_help();
   void help();
   void handle(TcmuCommand& command);

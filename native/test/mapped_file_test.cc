@@ -89,6 +89,39 @@ TEST_CASE("bytes that are gone while they are lent do not count, and later ones 
   }
 }
 
+TEST_CASE("bytes count that were read before the place where the last page is cut, and none when more is gone") {
+  TempDir dir;
+  const std::string path = dir.file("x");
+  write_file(path, std::string(100000, 'x'));
+  LocalBlob blob(path);
+  {
+    const LentBytes lent = blob.lend(0, 5000);
+    REQUIRE(lent.data());
+    std::filesystem::resize_file(path, 99990);
+    CHECK(lent.data()[4999] == 'x');
+    CHECK(lent.intact());
+    std::filesystem::resize_file(path, 50000);
+    CHECK_FALSE(lent.intact());
+  }
+  CHECK_FALSE(blob.lend(0, 5000).data());
+}
+
+TEST_CASE("bytes are lent across the pieces that the kernel is asked about, and again") {
+  TempDir dir;
+  Random random(3);
+  const std::string bytes = some_bytes(random, 1 << 20, true), path = dir.file("x");
+  write_file(path, bytes);
+  LocalBlob blob(path);
+  for (int round = 0; round < 2; ++round) {
+    for (size_t at : {size_t{0}, size_t{200001}, size_t{262143}, size_t{600000}}) {
+      const LentBytes lent = blob.lend(at, 400000);
+      REQUIRE(lent.data());
+      CHECK(std::string(lent.data(), 400000) == bytes.substr(at, 400000));
+      CHECK(lent.intact());
+    }
+  }
+}
+
 TEST_CASE("a compressed layer that is cut short while it is served is an error that names it") {
   for (const size_t cut : {size_t{100}, size_t{1} << 18}) {
     TempDir dir;

@@ -99,7 +99,9 @@ bool MappedFile::holds_of_piece(uint64_t begin, uint64_t end) const noexcept {
   const size_t length = std::min<uint64_t>(kPiece, size_ - start), pages = (length + page_size() - 1) / page_size();
   unsigned char in_memory[kPiece / kSmallestPage];
   if (::mincore(bytes_ + start, length, in_memory) != 0) return false;
-  const auto all_are = [&](size_t from, size_t to) { return std::all_of(in_memory + from, in_memory + to, [](unsigned char page) { return (page & 1) != 0; }); };
+  const auto all_are = [&](size_t from, size_t to) {
+    return std::all_of(in_memory + from, in_memory + to, [](unsigned char page) { return (page & 1) != 0; });
+  };
   if (all_are(0, pages)) {
     seen.store(now, std::memory_order_relaxed);
     return true;

@@ -19,11 +19,11 @@ export interface DeviceProbe {
  * The fastest first, by measurement (test/vm/bench, Linux 6.12 under emulation; IOPS, and in brackets the share of
  * a loop device on a raw file):
  *                                ublk          tcmu          fuse
- *   4 KiB random read, depth 1  15826 (3.60)  11724 (2.64)   2784 (0.61)
- *   4 KiB random read, depth 32 64099 (1.75)  37793 (1.04)  22101 (0.61)
- *   128 KiB in order, depth 1    5366 (1.33)   4260 (1.04)   1946 (0.47)
- *   128 KiB in order, depth 8    7631 (0.43)   7714 (0.44)   6045 (0.34)
- *   4 KiB random write, depth 32 24370 (1.00)  20985 (0.84)   9852 (0.41)
+ *   4 KiB random read, depth 1  12608 (3.27)   9867 (2.67)   2613 (0.63)
+ *   4 KiB random read, depth 32 58225 (1.95)  34634 (1.11)  19599 (0.63)
+ *   128 KiB in order, depth 1    4865 (1.38)   3486 (1.05)   1867 (0.58)
+ *   128 KiB in order, depth 8    7752 (0.50)   7127 (0.46)   5918 (0.38)
+ *   4 KiB random write, depth 32 20286 (1.57)  16016 (1.27)   8955 (0.60)
  */
 const order: readonly DeviceKind[] = ['ublk', 'tcmu', 'fuse'];
 

@@ -38,7 +38,7 @@ class LentBytes {
  public:
   LentBytes() = default;  // none
   // None when the kernel does not have all of it in memory: reading never waits for the disk, but for what has left memory
-  // in the last moment. None on a thread that blocks SIGBUS.
+  // in the last second. None on a thread that blocks SIGBUS.
   LentBytes(MappedFile& file, uint64_t offset, size_t count) noexcept;
   ~LentBytes();
   LentBytes(const LentBytes&) = delete;

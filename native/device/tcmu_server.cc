@@ -17,12 +17,6 @@ constexpr size_t kLargeRead = 32 << 10;
 // Commands that a helper answers before somebody else's work may have its turn.
 constexpr unsigned kHelp = 32;
 
-// As many threads as there are processors decompress, the ring's own among them.
-unsigned most_helpers() {
-  static const unsigned processors = std::thread::hardware_concurrency();
-  return std::max(processors, 2u) - 1;
-}
-
 // As long as the longest transfer; the thread's next call is given the same place.
 char* buffer() {
   thread_local Scratch scratch;
@@ -90,7 +84,8 @@ unsigned TcmuServer::answer_commands(unsigned most) {
 }
 
 void TcmuServer::get_help() {
-  if (helping_ >= most_helpers()) return;
+  // One is left to reads that wait for the disk, of any device.
+  if (helping_ >= requests_.helpers().count() - 1) return;
   ++helping_;
   requests_.helpers().run([self = shared_from_this()] { self->help(); });
 }

@@ -96,7 +96,8 @@ class UblkQueue::Session {
       wait();
       ring_.for_each_completion([this](uint64_t user_data, int result) {
         if (user_data == kWake) {
-          for (const Answer& answer : queue_->take_parked()) {
+          queue_->take_parked(answers_);
+          for (const Answer& answer : answers_) {
             --with_others_;
             commit(answer);
           }
@@ -205,6 +206,7 @@ class UblkQueue::Session {
   unsigned with_others_ = 0;    // requests that other threads carry out, or whose answers have not been taken yet
   std::vector<uint16_t> requested_;  // tags of requests to carry out, from requested_begin_ on
   size_t requested_begin_ = 0;
+  std::vector<Answer> answers_;  // that others have given, while they are committed
 };
 
 UblkQueue::UblkQueue(std::shared_ptr<UniqueFd> device, uint16_t number, DiskRequests requests)
@@ -298,9 +300,10 @@ void UblkQueue::help() {
   requests_.helpers().run([self = shared_from_this()] { self->help(); });
 }
 
-std::vector<UblkQueue::Answer> UblkQueue::take_parked() {
+void UblkQueue::take_parked(std::vector<Answer>& answers) {
+  answers.clear();
   const std::lock_guard lock(parked_mutex_);
-  return std::exchange(parked_, {});
+  answers.swap(parked_);
 }
 
 }  // namespace obd

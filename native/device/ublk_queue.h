@@ -48,7 +48,8 @@ class UblkQueue : public std::enable_shared_from_this<UblkQueue> {
   };
 
   void answer_parked(Answer answer);
-  std::vector<Answer> take_parked();
+  // Leaves `answers`' room to those that come next, so that once it has grown none is allocated.
+  void take_parked(std::vector<Answer>& answers);
   // Has a read carried out by a helping thread, each of which takes the next one when it is done.
   void read_aside(uint16_t tag);
   std::optional<uint16_t> take_aside();

@@ -2,8 +2,10 @@
 #include <doctest/doctest.h>
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +16,7 @@
 #include "error.h"
 #include "layer_support.h"
 #include "system/io_thread.h"
+#include "system/unique_fd.h"
 #include "zfile/payload.h"
 #include "zfile/zfile.h"
 
@@ -120,6 +123,33 @@ TEST_CASE("bytes are lent across the pieces that the kernel is asked about, and 
       CHECK(lent.intact());
     }
   }
+}
+
+TEST_CASE("what is not in memory is not lent, but what is there beside it is") {
+  TempDir dir;
+  const std::string path = dir.file("x");
+  write_file(path, std::string(1 << 20, 'x'));
+  struct statfs fs;
+  REQUIRE(::statfs(path.c_str(), &fs) == 0);
+  if (fs.f_type == TMPFS_MAGIC) {
+    MESSAGE("NOT TESTED: a tmpfs has all of its files in memory");
+    return;
+  }
+  const UniqueFd fd(::open(path.c_str(), O_RDWR));
+  const auto is_there = [&](uint64_t offset) { return LocalBlob(path).lend(offset, 1).data() != nullptr; };
+  REQUIRE(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_RANDOM) == 0);  // no page is read but the one that is asked for
+  // Pages that are being used this moment stay.
+  for (int round = 0; round < 100 && (is_there(4096) || is_there(300000)); ++round) {
+    REQUIRE(::fsync(fd.get()) == 0);
+    REQUIRE(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED) == 0);
+  }
+  char page[4096];
+  REQUIRE(::pread(fd.get(), page, sizeof page, 8192) == sizeof page);
+  LocalBlob blob(path);
+  CHECK(blob.lend(8192, 4096).data());
+  CHECK_FALSE(blob.lend(8192, 4097).data());
+  CHECK_FALSE(blob.lend(8191, 2).data());
+  CHECK_FALSE(blob.lend(300000, 10).data());
 }
 
 TEST_CASE("a compressed layer that is cut short while it is served is an error that names it") {

@@ -18,6 +18,10 @@ class RemoteBlob;
 struct Miss {
   RemoteBlob* blob;
   uint64_t extent;  // index of the cache extent
+
+  // No such piece, but bytes on a disk that this thread must not wait for (OnlyCached).
+  static Miss on_disk() { return {nullptr, 0}; }
+  bool is_on_disk() const { return blob == nullptr; }
 };
 using Misses = std::vector<Miss>;
 
@@ -34,8 +38,8 @@ class Blob {
   // What an error message calls it: a path, or a digest.
   virtual const std::string& name() const = 0;
   // Reads exactly `count` bytes at `offset` into `buf`. Returns false, with every missing extent of the
-  // range appended to `misses`, when some are not local. Throws FormatError for a read past the end,
-  // std::system_error when the medium fails. Thread-safe.
+  // range appended to `misses`, when some are not local; OnlyCached also lets the disk count as a miss. Throws FormatError
+  // for a read past the end, std::system_error when the medium fails. Thread-safe.
   virtual bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) = 0;
   // Reads bytes that the blob keeps decompressed, for a reader of the ZFile in it: `offset` counts in what the ZFile
   // holds. False when they are not kept; they have to be decompressed from what try_read() gives then. A window forwards

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 
 #include "blob/local_blob.h"
 #include "error.h"
@@ -154,37 +155,42 @@ bool CacheFile::matches_header() const {
          std::memcmp(&found, &expected, sizeof(found)) == 0;
 }
 
-bool CacheFile::has(uint64_t extent) {
-  if (extent >= layout_.count()) return false;
-  return sound_[extent].load(std::memory_order_acquire) || check_on_disk(extent);
+CacheFile::State CacheFile::state(uint64_t extent) {
+  if (extent >= layout_.count()) return State::absent;
+  return sound_[extent].load(std::memory_order_acquire) ? State::sound : check_on_disk(extent);
 }
 
-bool CacheFile::check_on_disk(uint64_t extent) {
+CacheFile::State CacheFile::check_on_disk(uint64_t extent) {
   const uint64_t length = layout_.length(extent);
   uint64_t entry = 0;
-  if (pread_some(fd_.get(), &entry, sizeof(entry), entry_offset(extent)) != sizeof(entry)) return false;
-  if ((entry & kPresent) == 0) return false;
+  const std::optional<size_t> in_table = try_pread_some(fd_.get(), &entry, sizeof(entry), entry_offset(extent));
+  if (!in_table) return State::on_disk;
+  if (*in_table != sizeof(entry) || (entry & kPresent) == 0) return State::absent;
   thread_local Scratch scratch;
   char* const data = scratch.get(length);
-  if (pread_some(fd_.get(), data, length, position(extent)) != length || entry_for(data, length) != entry) {
+  const std::optional<size_t> read = try_pread_some(fd_.get(), data, length, position(extent));
+  if (!read) return State::on_disk;
+  if (*read != length || entry_for(data, length) != entry) {
     forget(extent);
-    return false;
+    return State::absent;
   }
   sound_[extent].store(true, std::memory_order_release);
-  return true;
+  return State::sound;
 }
 
-bool CacheFile::read(void* buf, size_t count, uint64_t offset) {
+CacheFile::State CacheFile::read(void* buf, size_t count, uint64_t offset) {
   auto* out = static_cast<char*>(buf);
   for (uint64_t extent = layout_.at(offset); count > 0; ++extent) {
     const uint64_t skip = offset - layout_.start(extent);
     const size_t part = static_cast<size_t>(std::min<uint64_t>(count, layout_.length(extent) - skip));
-    if (pread_some(fd_.get(), out, part, position(extent) + skip) != part) return false;
+    const std::optional<size_t> read = try_pread_some(fd_.get(), out, part, position(extent) + skip);
+    if (!read) return State::on_disk;
+    if (*read != part) return State::absent;
     out += part;
     offset += part;
     count -= part;
   }
-  return true;
+  return State::sound;
 }
 
 void CacheFile::store(uint64_t extent, const void* data) {

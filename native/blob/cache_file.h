@@ -42,12 +42,17 @@ class CacheFile {
   void set_layout(ExtentLayout layout, uint64_t plain_size);
   const ExtentLayout& layout() const { return layout_; }
 
+  // `on_disk`: nobody knows until the disk is read, which OnlyCached forbids to wait for.
+  enum class State { absent, sound, on_disk };
   // Whether the extent is here and sound. Compares its checksum the first time.
-  bool has(uint64_t extent);
+  State state(uint64_t extent);
+  // The same on a thread that may wait.
+  bool has(uint64_t extent) { return state(extent) == State::sound; }
   // Whether the extent is known to be here. Does no I/O.
   bool is_known(uint64_t extent) const { return sound_[extent].load(std::memory_order_relaxed); }
-  // Reads inside extents that has() said yes to. False when the bytes are gone (the file was truncated).
-  bool read(void* buf, size_t count, uint64_t offset);
+  // Reads inside extents that are sound. What it returns is the state of all bytes: absent when they are gone (the file was
+  // truncated).
+  State read(void* buf, size_t count, uint64_t offset);
   // Stores a whole extent. Throws std::system_error.
   void store(uint64_t extent, const void* data);
   // Forgets the extent, here and for other processes.
@@ -81,7 +86,7 @@ class CacheFile {
   bool open_existing();
   void create();
   bool matches_header() const;
-  bool check_on_disk(uint64_t extent);
+  State check_on_disk(uint64_t extent);
   uint64_t position(uint64_t extent) const { return data_start_ + extent * slot_; }
   bool lock_bytes(short type, uint64_t offset, uint64_t count) noexcept;
 

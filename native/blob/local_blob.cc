@@ -22,13 +22,38 @@ namespace {
 
 thread_local bool only_cached = false;
 
-ssize_t read_once(int fd, void* buf, size_t count, uint64_t offset) {
-  if (!only_cached) return ::pread(fd, buf, count, static_cast<off_t>(offset));
-  const iovec part{buf, count};
-  const ssize_t n = ::preadv2(fd, &part, 1, static_cast<off_t>(offset), RWF_NOWAIT);
-  if (n >= 0 || (errno != EAGAIN && errno != EOPNOTSUPP)) return n;
-  if (errno == EAGAIN) throw WouldBlock();
+ssize_t read_waiting(int fd, void* buf, size_t count, uint64_t offset) {
   return ::pread(fd, buf, count, static_cast<off_t>(offset));
+}
+
+// As pread, but fails with EAGAIN where OnlyCached forbids to wait.
+ssize_t read_allowed(int fd, void* buf, size_t count, uint64_t offset) {
+  if (only_cached) {
+    const iovec part{buf, count};
+    const ssize_t n = ::preadv2(fd, &part, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+    if (n >= 0 || errno != EOPNOTSUPP) return n;
+  }
+  return read_waiting(fd, buf, count, offset);
+}
+
+using Read = ssize_t (*)(int fd, void* buf, size_t count, uint64_t offset);
+
+// How many bytes there are before the end of the file or an error, which errno tells; 0 there means the end.
+size_t read_on(Read read, int fd, void* buf, size_t count, uint64_t offset) {
+  size_t done = 0;
+  while (done < count) {
+    const ssize_t n = read(fd, static_cast<char*>(buf) + done, count - done, offset + done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n == 0) errno = 0;
+    if (n <= 0) break;
+    done += static_cast<size_t>(n);
+  }
+  return done;
+}
+
+[[noreturn]] void throw_short(const std::string& name, size_t lacking, uint64_t end) {
+  if (errno == 0) throw FormatError(name, end, "the file ends here, " + std::to_string(lacking) + " more bytes expected");
+  throw_errno("read " + name + " at byte " + std::to_string(end));
 }
 
 }  // namespace
@@ -41,30 +66,23 @@ bool pread_in_memory(int fd, void* buf, size_t count, uint64_t offset) {
   return ::preadv2(fd, &part, 1, static_cast<off_t>(offset), RWF_NOWAIT) == static_cast<ssize_t>(count);
 }
 
-size_t pread_some(int fd, void* buf, size_t count, uint64_t offset) {
-  size_t done = 0;
-  while (done < count) {
-    const ssize_t n = read_once(fd, static_cast<char*>(buf) + done, count - done, offset + done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    done += static_cast<size_t>(n);
-  }
+size_t pread_some(int fd, void* buf, size_t count, uint64_t offset) { return read_on(read_waiting, fd, buf, count, offset); }
+
+std::optional<size_t> try_pread_some(int fd, void* buf, size_t count, uint64_t offset) {
+  const size_t done = read_on(read_allowed, fd, buf, count, offset);
+  if (done < count && errno == EAGAIN) return std::nullopt;
   return done;
 }
 
 void pread_full(int fd, void* buf, size_t count, uint64_t offset, const std::string& name) {
-  auto* p = static_cast<char*>(buf);
-  while (count > 0) {
-    const ssize_t n = read_once(fd, p, count, offset);
-    if (n < 0) {
-      if (errno == EINTR) continue;
-      throw_errno("read " + name + " at byte " + std::to_string(offset));
-    }
-    if (n == 0) throw FormatError(name, offset, "the file ends here, " + std::to_string(count) + " more bytes expected");
-    p += n;
-    count -= static_cast<size_t>(n);
-    offset += static_cast<uint64_t>(n);
-  }
+  const size_t done = read_on(read_waiting, fd, buf, count, offset);
+  if (done < count) throw_short(name, count - done, offset + done);
+}
+
+bool try_pread_full(int fd, void* buf, size_t count, uint64_t offset, const std::string& name) {
+  const size_t done = read_on(read_allowed, fd, buf, count, offset);
+  if (done < count && errno != EAGAIN) throw_short(name, count - done, offset + done);
+  return done == count;
 }
 
 void pwrite_full(int fd, const void* buf, size_t count, uint64_t offset, const std::string& name) {
@@ -100,10 +118,11 @@ void LocalBlob::take_size() {
   size_ = static_cast<uint64_t>(st.st_size);
 }
 
-bool LocalBlob::try_read(void* buf, size_t count, uint64_t offset, Misses&) {
+bool LocalBlob::try_read(void* buf, size_t count, uint64_t offset, Misses& misses) {
   check_inside(name_, offset, count, size_);
-  pread_full(fd_, buf, count, offset, name_);
-  return true;
+  if (try_pread_full(fd_, buf, count, offset, name_)) return true;
+  misses.push_back(Miss::on_disk());
+  return false;
 }
 
 LentBytes LocalBlob::lend(uint64_t offset, size_t count) {

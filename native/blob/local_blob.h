@@ -1,6 +1,5 @@
 // Blobs whose bytes are on this machine: an open file, and a window of another blob.
 #pragma once
-#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -60,14 +59,8 @@ class WindowBlob : public Blob {
   uint64_t size_;
 };
 
-// A read would have to wait for the disk, on a thread that must not: do it again on another one.
-class WouldBlock : public std::exception {
- public:
-  const char* what() const noexcept override { return "the data is not in memory"; }
-};
-
-// As long as one lives, reads on this thread only give what the kernel has in memory, and throw WouldBlock for the
-// rest. File systems that cannot tell are read as ever.
+// As long as one lives, blobs read on this thread only give what the kernel has in memory, and report the rest as a miss
+// (Miss::on_disk): read it again on a thread that may wait. File systems that cannot tell are read as ever.
 class OnlyCached {
  public:
   OnlyCached();
@@ -85,6 +78,9 @@ size_t pread_some(int fd, void* buf, size_t count, uint64_t offset);
 // Reads exactly `count` bytes at `offset` of `fd`, through short reads and EINTR. Throws FormatError at
 // the end of the file, std::system_error on failure.
 void pread_full(int fd, void* buf, size_t count, uint64_t offset, const std::string& name);
+// The same two for what a blob is read with: false, and nothing, when OnlyCached forbids to wait for the disk.
+bool try_pread_full(int fd, void* buf, size_t count, uint64_t offset, const std::string& name);
+std::optional<size_t> try_pread_some(int fd, void* buf, size_t count, uint64_t offset);
 // Writes all of it, likewise.
 void pwrite_full(int fd, const void* buf, size_t count, uint64_t offset, const std::string& name);
 

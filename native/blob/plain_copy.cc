@@ -54,7 +54,7 @@ bool PlainCopy::read_pages(char* buf, uint64_t first, size_t count, const uint32
   if (!pread_in_memory(fd_, buf, count, start)) {
     // The kernel reads more from the disk than it is asked for: nobody knows which pages are the ones compared any more.
     for (std::atomic<uint64_t>& bits : compared_) bits.store(0, std::memory_order_relaxed);
-    if (pread_some(fd_, buf, count, start) != count) return false;
+    if (try_pread_some(fd_, buf, count, start) != count) return false;
   }
   for (uint64_t at = 0, page = first; at < count; at += kPage, ++page) {
     if (is_compared(page)) continue;
@@ -74,7 +74,7 @@ bool PlainCopy::read(void* buf, size_t count, uint64_t offset) {
     const uint64_t first = offset / kPage, pages = std::min<uint64_t>(kBatch, (end - 1) / kPage + 1 - first);
     Sums sums;
     const size_t table_bytes = pages * sizeof(uint32_t);
-    if (pread_some(fd_, sums.data(), table_bytes, table_start_ + first * sizeof(uint32_t)) != table_bytes) return false;
+    if (try_pread_some(fd_, sums.data(), table_bytes, table_start_ + first * sizeof(uint32_t)) != table_bytes) return false;
     if (std::find(sums.begin(), sums.begin() + pages, kNotKept) != sums.begin() + pages) return false;
     const uint64_t begin_of_first = first * kPage, last = first + pages - 1, end_of_last = last * kPage + page_length(last);
     const size_t bytes = static_cast<size_t>(end_of_last - begin_of_first), part = static_cast<size_t>(std::min(end, end_of_last) - offset);

@@ -22,7 +22,7 @@ class PlainCopy {
   // For `size` plain bytes, from byte `start` of the file on, a multiple of kPlainPiece. `fd` stays the caller's.
   PlainCopy(int fd, uint64_t start, uint64_t size);
 
-  // False when some of these bytes are not kept. Throws WouldBlock (OnlyCached).
+  // False when some of these bytes are not kept, or OnlyCached forbids to wait for the disk.
   bool read(void* buf, size_t count, uint64_t offset);
   // Keeps the pages that lie wholly in these bytes. What cannot be written is not kept.
   void store(const void* data, size_t count, uint64_t offset) const noexcept;

@@ -70,16 +70,22 @@ bool RemoteBlob::try_read(void* buf, size_t count, uint64_t offset, Misses& miss
   const uint64_t last = layout().at(offset + count - 1);
   bool whole = true;
   for (uint64_t extent = first; extent <= last; ++extent) {
-    if (!cache_.has(extent)) {
-      misses.push_back({this, extent});
-      whole = false;
-    }
+    const CacheFile::State state = cache_.state(extent);
+    if (state == CacheFile::State::sound) continue;
+    misses.push_back(state == CacheFile::State::on_disk ? Miss::on_disk() : Miss{this, extent});
+    whole = false;
   }
   if (ReadTrace* trace = ReadTrace::current()) trace->add(digest_, first, last, layout().count());
   if (!whole) return false;
-  if (cache_.read(buf, count, offset)) {
-    note_read(first, last);
-    return true;
+  switch (cache_.read(buf, count, offset)) {
+    case CacheFile::State::sound:
+      note_read(first, last);
+      return true;
+    case CacheFile::State::on_disk:
+      misses.push_back(Miss::on_disk());
+      return false;
+    case CacheFile::State::absent:
+      break;
   }
   for (uint64_t extent = first; extent <= last; ++extent) {
     cache_.forget(extent);

@@ -32,6 +32,9 @@ constexpr int kBusyRounds = 40;
 constexpr int kOpenRounds = 8;
 constexpr int kVerifyRounds = 2;
 
+// What they do is reading little of what is local, and asking for what is not.
+constexpr unsigned kAsideThreads = 2;
+
 unsigned helper_threads() { return std::clamp(std::thread::hardware_concurrency(), 2u, 8u); }
 
 DeviceLabel label_of(const std::string& text) {
@@ -41,12 +44,12 @@ DeviceLabel label_of(const std::string& text) {
 }
 
 std::unique_ptr<ServedDevice> serve(const AttachRequest& request, const std::shared_ptr<BlockDevice>& disk,
-                                    FetchManager& fetches, WorkerThreads& helpers, const FaultListener& on_fault) {
+                                    FetchManager& fetches, HelpingThreads& helpers, const FaultListener& on_fault) {
   if (request.kind == DeviceKind::fuse) return std::make_unique<FuseDevice>(disk, fetches, on_fault, request.label);
   const DeviceLabel label = label_of(request.label);
-  const DiskRequests requests(disk, fetches, helpers, on_fault);
-  if (request.kind == DeviceKind::ublk) return UblkDevice::attach(requests, label);
-  return TcmuDevice::attach(requests, label, inflight_path(request.directory, label));
+  const DiskRequests requests(disk, fetches, on_fault);
+  if (request.kind == DeviceKind::ublk) return UblkDevice::attach(requests, helpers, label);
+  return TcmuDevice::attach(requests, helpers, label, inflight_path(request.directory, label));
 }
 
 std::string key_of(const BlobPlace& place) { return place.digest + " " + (place.path.empty() ? place.source : place.path); }
@@ -87,7 +90,10 @@ class NewWritable {
 }  // namespace
 
 DeviceHost::DeviceHost(FetchManager::Send send, HostFaultListener on_fault)
-    : on_fault_(std::move(on_fault)), fetches_(std::move(send), [this](uint64_t bytes) { cache_grew(bytes); }), helpers_(helper_threads(), "obd-helper") {}
+    : on_fault_(std::move(on_fault)),
+      helpers_(helper_threads()),
+      fetches_(std::move(send), [this](uint64_t bytes) { cache_grew(bytes); }),
+      aside_(kAsideThreads, "obd-aside") {}
 
 uint64_t DeviceHost::add_layer(OpenLayer layer) {
   const std::lock_guard lock(mutex_);
@@ -121,7 +127,7 @@ void DeviceHost::cache_grew(uint64_t bytes) {
 
 void DeviceHost::trim_cache_aside() {
   cache_growth_ = 0;
-  helpers_.run([this] { trim_cache(cache_dir_, cache_limit_); });
+  aside_.run([this] { trim_cache(cache_dir_, cache_limit_); });
 }
 
 uint64_t DeviceHost::open_shared(const std::string& key, const std::function<OpenLayer()>& open) {
@@ -268,10 +274,10 @@ std::optional<AttachedDevice> DeviceHost::take_over(const TakeOverRequest& reque
   device->disk = std::make_shared<StackDevice>(std::make_unique<Stack>(layers_of(request.lowers), top), request.first_write);
   device->remotes = remotes_of(request.lowers);
   note_base(request.lowers);
-  const DiskRequests requests(device->disk, fetches_, helpers_, fault_listener(id));
-  if (request.kind == DeviceKind::ublk) device->served = UblkDevice::take_over(requests, label);
+  const DiskRequests requests(device->disk, fetches_, fault_listener(id));
+  if (request.kind == DeviceKind::ublk) device->served = UblkDevice::take_over(requests, helpers_, label);
   if (request.kind == DeviceKind::tcmu) {
-    device->served = TcmuDevice::take_over(requests, label, inflight_path(request.directory, label));
+    device->served = TcmuDevice::take_over(requests, helpers_, label, inflight_path(request.directory, label));
   }
   if (!device->served) return std::nullopt;
   const AttachedDevice attached{id, device->served->path(), device->disk->size()};
@@ -319,7 +325,7 @@ void DeviceHost::prefetch_layers(const std::vector<uint64_t>& layers, const std:
 }
 
 void DeviceHost::prefetch_runs(Remotes remotes, const std::vector<TracedRun>& runs) {
-  helpers_.run([this, remotes = std::move(remotes), runs] {
+  aside_.run([this, remotes = std::move(remotes), runs] {
     for (const TracedRun& run : runs) {
       const auto found = remotes.find(run.digest);
       if (found != remotes.end()) fetches_.prefetch(*found->second, run.first, run.count);
@@ -334,10 +340,10 @@ std::string DeviceHost::recorded_trace(uint64_t id) const {
 
 void DeviceHost::replay_trace(uint64_t id, const std::string& trace) {
   if (!is_trace(trace)) {
-    prefetch_listed(fetches_, helpers_, device(id)->lowers, parse_priority_list(trace, "the image's priority list"));
+    prefetch_listed(fetches_, aside_, device(id)->lowers, parse_priority_list(trace, "the image's priority list"));
     return;
   }
-  helpers_.run([this, lowers = device(id)->lowers, records = parse_trace(trace, "the image's trace")] {
+  aside_.run([this, lowers = device(id)->lowers, records = parse_trace(trace, "the image's trace")] {
     for (const TraceRecord& record : records) {
       if (record.layer < lowers.size()) prefetch_bytes(fetches_, *lowers[record.layer], record.offset, record.count);
     }

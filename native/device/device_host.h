@@ -15,6 +15,7 @@
 
 #include "blob/fetch_manager.h"
 #include "device/device_fault.h"
+#include "device/helping_threads.h"
 #include "device/served_device.h"
 #include "device/stack_device.h"
 #include "device/teardown.h"
@@ -160,6 +161,7 @@ class DeviceHost {
   uint64_t next_number_ = 1;
   std::map<uint64_t, OpenLayer> layers_;
   std::map<std::string, SharedLayer> shared_;  // by kind, digest and place
+  HelpingThreads helpers_;  // longer than the devices
   std::map<uint64_t, std::shared_ptr<Device>> devices_;
   std::atomic<bool> notes_reads_{false};
   std::vector<std::vector<std::shared_ptr<Layer>>> bases_;  // when reads are noted; they stay open
@@ -168,7 +170,7 @@ class DeviceHost {
   std::atomic<uint64_t> cache_growth_{0};  // since it was trimmed
   // Last: their threads end before what they use.
   FetchManager fetches_;
-  WorkerThreads helpers_;  // of the serving threads
+  WorkerThreads aside_;  // for what nobody waits for
 };
 
 }  // namespace obd

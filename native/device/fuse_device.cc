@@ -3,10 +3,15 @@
 #include <algorithm>
 #include <thread>
 
+#include "system/sharded_mutex.h"
+
 namespace obd {
 namespace {
 
-unsigned serving_threads() { return std::clamp(std::thread::hardware_concurrency(), 4u, 8u); }
+constexpr unsigned kMaxThreads = 8;  // each reads a queue of its own
+static_assert(kMaxThreads <= ShardedMutex::kQueues);
+
+unsigned serving_threads() { return std::clamp(std::thread::hardware_concurrency(), 4u, kMaxThreads); }
 
 LoopDevice attach_loop(FuseServer& server, bool writable, const std::string& label) {
   LoopDevice::Options options;

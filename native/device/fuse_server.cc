@@ -12,6 +12,7 @@
 #include "device/parked_read.h"
 #include "error.h"
 #include "system/io_thread.h"
+#include "system/sharded_mutex.h"
 
 #ifndef FOPEN_PARALLEL_DIRECT_WRITES
 #define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
@@ -273,6 +274,7 @@ void FuseServer::start_threads(unsigned count) {
     auto output = std::make_shared<Buffer>(kMaxTransfer);
     threads_.emplace_back([connection = connection_, i, input, output] {
       become_io_thread("obd-fuse");
+      const ShardedMutex::ForQueue reads(i);
       connection->serve(connection->channel(i), *input, *output);
     });
   }

@@ -23,12 +23,12 @@ class NotLocal : public std::exception {};
 // Goes through the list again and again, each time as far as the bytes are here, and never waits for any.
 class ListedPrefetch : public std::enable_shared_from_this<ListedPrefetch> {
  public:
-  ListedPrefetch(FetchManager& fetches, WorkerThreads& helpers, const std::vector<std::shared_ptr<Layer>>& lowers, const std::vector<ListedPath>& paths)
-      : fetches_(fetches), helpers_(helpers), disk_(lowers, nullptr) {
+  ListedPrefetch(FetchManager& fetches, WorkerThreads& aside, const std::vector<std::shared_ptr<Layer>>& lowers, const std::vector<ListedPath>& paths)
+      : fetches_(fetches), aside_(aside), disk_(lowers, nullptr) {
     for (const ListedPath& one : paths) wanted_.push_back({one.path, 0, one.whole});
   }
 
-  // On a helper thread.
+  // On one of these threads.
   void run() {
     Misses misses;
     try {
@@ -51,7 +51,7 @@ class ListedPrefetch : public std::enable_shared_from_this<ListedPrefetch> {
     }
     if (wanted_.empty() || ++round_ == kMaxRounds) return;
     fetches_.when_local(misses, [self = shared_from_this()](std::exception_ptr error) {
-      if (!error) self->helpers_.run([self] { self->run(); });
+      if (!error) self->aside_.run([self] { self->run(); });
     });
   }
 
@@ -80,7 +80,7 @@ class ListedPrefetch : public std::enable_shared_from_this<ListedPrefetch> {
   }
 
   FetchManager& fetches_;
-  WorkerThreads& helpers_;
+  WorkerThreads& aside_;
   Stack disk_;
   std::deque<Wanted> wanted_;
   std::unordered_set<uint32_t> seen_;
@@ -106,9 +106,9 @@ std::vector<ListedPath> parse_priority_list(const std::string& list, const std::
   return paths;
 }
 
-void prefetch_listed(FetchManager& fetches, WorkerThreads& helpers, const std::vector<std::shared_ptr<Layer>>& lowers,
+void prefetch_listed(FetchManager& fetches, WorkerThreads& aside, const std::vector<std::shared_ptr<Layer>>& lowers,
                      const std::vector<ListedPath>& paths) {
-  helpers.run([&fetches, &helpers, lowers, paths] { std::make_shared<ListedPrefetch>(fetches, helpers, lowers, paths)->run(); });
+  aside.run([&fetches, &aside, lowers, paths] { std::make_shared<ListedPrefetch>(fetches, aside, lowers, paths)->run(); });
 }
 
 }  // namespace obd

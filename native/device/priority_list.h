@@ -22,7 +22,7 @@ std::vector<ListedPath> parse_priority_list(const std::string& list, const std::
 
 // Looks the paths up on the disk that `lowers` make, bottom first, and has their contents fetched. Returns at once; what
 // is not there, or cannot be read, its reader will see.
-void prefetch_listed(FetchManager& fetches, WorkerThreads& helpers, const std::vector<std::shared_ptr<Layer>>& lowers,
+void prefetch_listed(FetchManager& fetches, WorkerThreads& aside, const std::vector<std::shared_ptr<Layer>>& lowers,
                      const std::vector<ListedPath>& paths);
 
 }  // namespace obd

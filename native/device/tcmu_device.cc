@@ -30,28 +30,28 @@ class DeadDisk : public BlockDevice {
 TcmuDevice::TcmuDevice(const DeviceLabel& label, std::string inflight_path)
     : target_(label), inflight_path_(std::move(inflight_path)) {}
 
-void TcmuDevice::serve(const DiskRequests& requests, bool anew) {
-  server_ = std::make_shared<TcmuServer>(requests, target_.serial(), target_.uio_path(), inflight_path_, anew);
+void TcmuDevice::serve(const DiskRequests& requests, HelpingThreads& helpers, bool anew) {
+  server_ = std::make_shared<TcmuServer>(requests, helpers, target_.serial(), target_.uio_path(), inflight_path_, anew);
   server_->start();
 }
 
-std::unique_ptr<TcmuDevice> TcmuDevice::attach(const DiskRequests& requests, const DeviceLabel& label,
+std::unique_ptr<TcmuDevice> TcmuDevice::attach(const DiskRequests& requests, HelpingThreads& helpers, const DeviceLabel& label,
                                                const std::string& inflight_path) {
   // The destructor takes back what was made when something fails.
   std::unique_ptr<TcmuDevice> device(new TcmuDevice(label, inflight_path));
   device->target_.make_backstore(requests.disk().size());
-  device->serve(requests, true);
+  device->serve(requests, helpers, true);
   device->path_ = device->target_.make_disk();
   return device;
 }
 
-std::unique_ptr<TcmuDevice> TcmuDevice::take_over(const DiskRequests& requests, const DeviceLabel& label,
+std::unique_ptr<TcmuDevice> TcmuDevice::take_over(const DiskRequests& requests, HelpingThreads& helpers, const DeviceLabel& label,
                                                   const std::string& inflight_path) {
   std::unique_ptr<TcmuDevice> device(new TcmuDevice(label, inflight_path));
   device->gone_ = !device->target_.has_backstore();
   if (device->gone_) return nullptr;
   if (device->target_.has_ring()) {
-    device->serve(requests, false);
+    device->serve(requests, helpers, false);
     device->path_ = device->target_.disk_path();
   }
   if (!device->path_.empty()) return device;
@@ -101,9 +101,9 @@ std::vector<FoundDevice> list_tcmu_devices(const std::string& owner) {
 void release_tcmu_device(const DeviceLabel& label, const std::string& inflight_path, Steps& steps) {
   steps.begin("taking over " + label.text());
   FetchManager no_fetches([](const FetchRequest&) {});
-  WorkerThreads no_helpers(0, "");
-  const DiskRequests requests(std::make_shared<DeadDisk>(), no_fetches, no_helpers, [](const DeviceFault&) {});
-  const auto device = TcmuDevice::take_over(requests, label, inflight_path);
+  HelpingThreads no_helpers(0);
+  const DiskRequests requests(std::make_shared<DeadDisk>(), no_fetches, [](const DeviceFault&) {});
+  const auto device = TcmuDevice::take_over(requests, no_helpers, label, inflight_path);
   if (device) device->tear_down(steps);
 }
 

@@ -15,10 +15,10 @@ namespace obd {
 class TcmuDevice : public ServedDevice {
  public:
   // Makes the SCSI disk and begins to serve. `inflight_path`: see TcmuInflight. Throws std::system_error.
-  static std::unique_ptr<TcmuDevice> attach(const DiskRequests& requests, const DeviceLabel& label, const std::string& inflight_path);
+  static std::unique_ptr<TcmuDevice> attach(const DiskRequests& requests, HelpingThreads& helpers, const DeviceLabel& label, const std::string& inflight_path);
   // Serves on where a server that died has left the disk with this label: commands that were under way are
   // carried out again. Null when there is no such disk.
-  static std::unique_ptr<TcmuDevice> take_over(const DiskRequests& requests, const DeviceLabel& label, const std::string& inflight_path);
+  static std::unique_ptr<TcmuDevice> take_over(const DiskRequests& requests, HelpingThreads& helpers, const DeviceLabel& label, const std::string& inflight_path);
   ~TcmuDevice() override;
 
   const std::string& path() const override { return path_; }
@@ -28,7 +28,7 @@ class TcmuDevice : public ServedDevice {
 
  private:
   TcmuDevice(const DeviceLabel& label, std::string inflight_path);
-  void serve(const DiskRequests& requests, bool anew);
+  void serve(const DiskRequests& requests, HelpingThreads& helpers, bool anew);
 
   TcmuTarget target_;
   const std::string inflight_path_;

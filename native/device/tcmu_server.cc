@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "system/io_thread.h"
+#include "system/sharded_mutex.h"
 
 namespace obd {
 namespace {
@@ -16,6 +17,8 @@ constexpr unsigned kDoorbellEvery = 8, kLargeCounts = 4;
 constexpr size_t kLargeRead = 32 << 10;
 // Commands that a helper answers before somebody else's work may have its turn.
 constexpr unsigned kHelp = 32;
+constexpr size_t kUsualDepth = 256;  // commands
+constexpr size_t kQueue = 0;         // the ring is the disk's only one
 
 // As long as the longest transfer; the thread's next call is given the same place.
 char* buffer() {
@@ -41,11 +44,16 @@ bool all_zeros(const char* data, size_t size) {
 
 }  // namespace
 
-TcmuServer::TcmuServer(DiskRequests requests, const std::string& serial, const std::string& uio_path,
-                       const std::string& inflight_path, bool anew)
+TcmuServer::TcmuServer(DiskRequests requests, HelpingThreads& helpers, const std::string& serial,
+                       const std::string& uio_path, const std::string& inflight_path, bool anew)
     : requests_(std::move(requests)),
       disk_{requests_.disk().size() / scsi::kBlock, requests_.disk().writable(), serial},
-      ring_(uio_path, inflight_path, anew) {}
+      ring_(uio_path, inflight_path, anew),
+      // One is left to reads that wait for the disk, of any device.
+      most_helpers_(static_cast<unsigned>(std::max<size_t>(helpers.count(), 1) - 1)),
+      on_disk_(kUsualDepth),
+      more_(helpers, [this] { help(); }),
+      waiting_(helpers, [this] { read_waiting(); }) {}
 
 TcmuServer::~TcmuServer() {
   if (thread_.joinable()) thread_.detach();  // the backstore could not be removed
@@ -63,10 +71,14 @@ void TcmuServer::join() {
 }
 
 void TcmuServer::serve() {
+  const ShardedMutex::ForQueue reads(kQueue);
   for (TcmuCommand* command : ring_.taken_before()) handle(*command);
   do {
     answer_commands(UINT_MAX);
   } while (wait());
+  // Here, since one of those who help may be the last to have this.
+  more_.close();
+  waiting_.close();
 }
 
 bool TcmuServer::wait() {
@@ -84,13 +96,13 @@ unsigned TcmuServer::answer_commands(unsigned most) {
 }
 
 void TcmuServer::get_help() {
-  // One is left to reads that wait for the disk, of any device.
-  if (helping_ >= requests_.helpers().count() - 1) return;
+  if (helping_ >= most_helpers_) return;
   ++helping_;
-  requests_.helpers().run([self = shared_from_this()] { self->help(); });
+  more_.ask();
 }
 
 void TcmuServer::help() {
+  const ShardedMutex::ForQueue reads(kQueue);
   unsigned answered = 0, now;
   do {
     now = answer_commands(kHelp - answered);
@@ -98,10 +110,37 @@ void TcmuServer::help() {
     // What comes next is not left to the ring's own thread, which may be kept from running.
   } while (now > 0 && answered < kHelp && (ShortWaits::look([this] { return ring_.has_more(); }) || ring_.wait_briefly()));
   if (answered == kHelp) {
-    requests_.helpers().run([self = shared_from_this()] { self->help(); });
+    more_.ask();
   } else {
     --helping_;
   }
+}
+
+void TcmuServer::read_aside(TcmuCommand& command) {
+  {
+    const std::lock_guard lock(on_disk_mutex_);
+    on_disk_.put(&command);
+  }
+  waiting_.ask();
+}
+
+void TcmuServer::read_waiting() {
+  const ShardedMutex::ForQueue reads(kQueue);
+  std::optional<TcmuCommand*> command;
+  {
+    const std::lock_guard lock(on_disk_mutex_);
+    command = on_disk_.take();
+  }
+  if (!command) return;
+  const scsi::Request request = scsi::parse((*command)->cdb, disk_);
+  char* const place = place_of(**command);
+  requests_.read_waiting(request.count, request.offset, place, AnswerRead{shared_from_this(), *command, request.count, place});
+}
+
+void TcmuServer::AnswerRead::operator()(const void* data, int error) const {
+  if (error == 0 && data != place) server->scatter(*command, data, size);
+  server->ring_.answer(*command, error == 0 ? TcmuAnswer() : refusal(sense_of(error, scsi::kReadError)));
+  server->ring_.ring_doorbell();
 }
 
 void TcmuServer::answer(TcmuCommand& command, const TcmuAnswer& answer) {
@@ -153,16 +192,12 @@ void TcmuServer::give(TcmuCommand& command, const void* data, size_t size) {
 void TcmuServer::read(TcmuCommand& command, const scsi::Request& request) {
   const size_t size = request.count;
   if (command.data_size < size) return answer(command, refusal(scsi::kInvalidField));
-  char* const place = command.part_count == 1 ? ring_.data(command.parts[0]) : nullptr;
-  const auto later = [self = shared_from_this(), &command, size, place](const void* data, int error) {
-    if (error == 0 && data != place) self->scatter(command, data, size);
-    self->ring_.answer(command, error == 0 ? TcmuAnswer() : refusal(sense_of(error, scsi::kReadError)));
-    self->ring_.ring_doorbell();
-  };
+  char* const place = place_of(command);
   // One thread alone cannot decompress as fast as large reads come in.
   if (size >= kLargeRead && ring_.has_more()) get_help();
   char* const target = place ? place : buffer();
-  const int error = requests_.read(target, size, request.offset, later, place);
+  const int error = requests_.read(target, size, request.offset, AnswerRead{shared_from_this(), &command, size, place});
+  if (error == DiskRequests::kOnDisk) return read_aside(command);
   if (error == DiskRequests::kParked) return;
   if (error == 0 && !place) scatter(command, target, size);
   finish(command, error, scsi::kReadError);

@@ -9,11 +9,13 @@
 #include "device/block_node.h"
 #include "device/ublk_control.h"
 #include "error.h"
+#include "system/sharded_mutex.h"
 
 namespace obd {
 namespace {
 
 constexpr unsigned kMaxQueues = 4;
+static_assert(kMaxQueues <= ShardedMutex::kQueues);
 // Of one discard or write-zeroes request: 4 GiB less a sector, what 32 bits of sectors and bytes can say.
 constexpr uint32_t kMaxZeroSectors = UINT32_MAX >> 9;
 
@@ -50,7 +52,7 @@ void remove(uint32_t id, Steps& steps) {
 
 }  // namespace
 
-std::unique_ptr<UblkDevice> UblkDevice::attach(const DiskRequests& requests, const DeviceLabel& label) {
+std::unique_ptr<UblkDevice> UblkDevice::attach(const DiskRequests& requests, HelpingThreads& helpers, const DeviceLabel& label) {
   ublksrv_ctrl_dev_info info{};
   info.nr_hw_queues = static_cast<uint16_t>(queue_count());
   info.queue_depth = UblkQueue::kDepth;
@@ -63,18 +65,18 @@ std::unique_ptr<UblkDevice> UblkDevice::attach(const DiskRequests& requests, con
   check_ublk_features();
   ublk_params params = params_of(requests.disk());
   ublk_set_params(info.dev_id, params);
-  device->start_queues(requests, info.nr_hw_queues);
+  device->start_queues(requests, helpers, info.nr_hw_queues);
   ublk_start(info.dev_id);
   device->path_ = block_path(info.dev_id);
   return device;
 }
 
-std::unique_ptr<UblkDevice> UblkDevice::take_over(const DiskRequests& requests, const DeviceLabel& label) {
+std::unique_ptr<UblkDevice> UblkDevice::take_over(const DiskRequests& requests, HelpingThreads& helpers, const DeviceLabel& label) {
   for (const ublksrv_ctrl_dev_info& info : ublk_list()) {
     if (info.ublksrv_flags != label.packed()) continue;
     ublk_start_recovery(info.dev_id);
     std::unique_ptr<UblkDevice> device(new UblkDevice(info.dev_id));
-    device->start_queues(requests, info.nr_hw_queues);
+    device->start_queues(requests, helpers, info.nr_hw_queues);
     ublk_end_recovery(info.dev_id);
     device->path_ = block_path(info.dev_id);
     return device;
@@ -92,11 +94,11 @@ UblkDevice::~UblkDevice() {
   }
 }
 
-void UblkDevice::start_queues(const DiskRequests& requests, unsigned count) {
+void UblkDevice::start_queues(const DiskRequests& requests, HelpingThreads& helpers, unsigned count) {
   const auto open_device = std::make_shared<UniqueFd>(::open(char_path(id_).c_str(), O_RDWR | O_CLOEXEC));
   if (!*open_device) throw_errno("open " + char_path(id_));
   for (uint16_t number = 0; number < count; ++number) {
-    auto queue = std::make_shared<UblkQueue>(open_device, number, requests);
+    auto queue = std::make_shared<UblkQueue>(open_device, number, requests, helpers);
     queue->start();
     queues_.push_back(std::move(queue));
   }

@@ -14,10 +14,10 @@ namespace obd {
 class UblkDevice : public ServedDevice {
  public:
   // Makes the block device and begins to serve. Throws std::system_error.
-  static std::unique_ptr<UblkDevice> attach(const DiskRequests& requests, const DeviceLabel& label);
+  static std::unique_ptr<UblkDevice> attach(const DiskRequests& requests, HelpingThreads& helpers, const DeviceLabel& label);
   // Serves on where a server that died has left the device with this label: requests that were under way
   // are carried out again. Null when there is no such device.
-  static std::unique_ptr<UblkDevice> take_over(const DiskRequests& requests, const DeviceLabel& label);
+  static std::unique_ptr<UblkDevice> take_over(const DiskRequests& requests, HelpingThreads& helpers, const DeviceLabel& label);
   ~UblkDevice() override;
 
   const std::string& path() const override { return path_; }
@@ -25,7 +25,7 @@ class UblkDevice : public ServedDevice {
 
  private:
   explicit UblkDevice(uint32_t id) : id_(id) {}
-  void start_queues(const DiskRequests& requests, unsigned count);
+  void start_queues(const DiskRequests& requests, HelpingThreads& helpers, unsigned count);
   // Ends what has been begun, as far as it has come.
   void tear_down(Steps& steps);
 

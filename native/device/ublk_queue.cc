@@ -12,6 +12,7 @@
 #include "error.h"
 #include "system/io_thread.h"
 #include "system/io_uring.h"
+#include "system/sharded_mutex.h"
 
 #ifndef IORING_SETUP_SINGLE_ISSUER
 #define IORING_SETUP_SINGLE_ISSUER (1U << 12)
@@ -185,7 +186,8 @@ class UblkQueue::Session {
       return DiskRequests::kParked;
     }
     int error = queue_->requests_.read(buffer_.get(), count, offset, AnswerRead{queue_, tag, count});
-    if (error == DiskRequests::kParked) return error;
+    if (error == DiskRequests::kOnDisk) queue_->read_aside(tag);
+    if (error == DiskRequests::kOnDisk || error == DiskRequests::kParked) return DiskRequests::kParked;
     if (error == 0) error = RequestData(queue_->device_->get(), queue_->number_, tag).give(buffer_.get(), count);
     return error == 0 ? static_cast<int>(count) : -error;
   }
@@ -209,8 +211,13 @@ class UblkQueue::Session {
   std::vector<Answer> answers_;  // that others have given, while they are committed
 };
 
-UblkQueue::UblkQueue(std::shared_ptr<UniqueFd> device, uint16_t number, DiskRequests requests)
-    : device_(std::move(device)), number_(number), requests_(std::move(requests)), wake_(::eventfd(0, EFD_CLOEXEC)) {
+UblkQueue::UblkQueue(std::shared_ptr<UniqueFd> device, uint16_t number, DiskRequests requests, HelpingThreads& helpers)
+    : device_(std::move(device)),
+      number_(number),
+      requests_(std::move(requests)),
+      wake_(::eventfd(0, EFD_CLOEXEC)),
+      most_helpers_(helpers.count()),
+      help_(helpers, [this] { help(); }) {
   if (!wake_) throw_errno("create an eventfd");
   // The driver lays the descriptors of each queue out as if it had the greatest depth.
   const uint64_t offset = uint64_t{number} * UBLK_MAX_QUEUE_DEPTH * sizeof(ublksrv_io_desc);
@@ -237,7 +244,11 @@ void UblkQueue::start() {
       return began.set_exception(std::current_exception());
     }
     began.set_value();
-    session->serve();
+    {
+      const ShardedMutex::ForQueue reads(self->number_);
+      session->serve();
+    }
+    self->help_.close();  // here, since one of those who help may be the last to have the queue
   });
   try {
     beginning.get();
@@ -270,26 +281,22 @@ void UblkQueue::AnswerRead::operator()(const void* data, int error) const {
 void UblkQueue::read_aside(uint16_t tag) {
   {
     const std::lock_guard lock(aside_mutex_);
-    aside_[(aside_begin_ + aside_count_++) % kDepth] = tag;
-    if (helping_ >= requests_.helpers().count()) return;
+    aside_.put(tag);
+    if (helping_ >= most_helpers_) return;
     ++helping_;
   }
-  requests_.helpers().run([self = shared_from_this()] { self->help(); });
+  help_.ask();
 }
 
 std::optional<uint16_t> UblkQueue::take_aside() {
   const std::lock_guard lock(aside_mutex_);
-  if (aside_count_ == 0) {
-    --helping_;
-    return std::nullopt;
-  }
-  const uint16_t tag = aside_[aside_begin_];
-  aside_begin_ = (aside_begin_ + 1) % kDepth;
-  --aside_count_;
+  const std::optional<uint16_t> tag = aside_.take();
+  if (!tag) --helping_;
   return tag;
 }
 
 void UblkQueue::help() {
+  const ShardedMutex::ForQueue reads(number_);
   for (unsigned done = 0; done < kHelp; ++done) {
     const std::optional<uint16_t> tag = take_aside();
     if (!tag) return;
@@ -297,7 +304,7 @@ void UblkQueue::help() {
     const uint64_t count = count_of(request);
     requests_.read_waiting(count, offset_of(request), nullptr, AnswerRead{shared_from_this(), *tag, count});
   }
-  requests_.helpers().run([self = shared_from_this()] { self->help(); });
+  help_.ask();
 }
 
 void UblkQueue::take_parked(std::vector<Answer>& answers) {

@@ -3,7 +3,6 @@
 #pragma once
 #include <linux/ublk_cmd.h>
 
-#include <array>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -12,6 +11,8 @@
 #include <vector>
 
 #include "device/disk_requests.h"
+#include "device/fifo.h"
+#include "device/helping_threads.h"
 #include "system/unique_fd.h"
 
 namespace obd {
@@ -21,8 +22,8 @@ class UblkQueue : public std::enable_shared_from_this<UblkQueue> {
   static constexpr uint16_t kDepth = 128;          // requests
   static constexpr uint32_t kMaxTransfer = 512 << 10;  // bytes of one read or write
 
-  // `device` is the open /dev/ublkcN, shared by all queues.
-  UblkQueue(std::shared_ptr<UniqueFd> device, uint16_t number, DiskRequests requests);
+  // `device` is the open /dev/ublkcN, shared by all queues. `helpers` outlive this.
+  UblkQueue(std::shared_ptr<UniqueFd> device, uint16_t number, DiskRequests requests, HelpingThreads& helpers);
   ~UblkQueue();
   UblkQueue(const UblkQueue&) = delete;
   UblkQueue& operator=(const UblkQueue&) = delete;
@@ -50,7 +51,7 @@ class UblkQueue : public std::enable_shared_from_this<UblkQueue> {
   void answer_parked(Answer answer);
   // Leaves `answers`' room to those that come next, so that once it has grown none is allocated.
   void take_parked(std::vector<Answer>& answers);
-  // Has a read carried out by a helping thread, each of which takes the next one when it is done.
+  // Has a read carried out by a helping thread, which may wait for the disk. It takes the next one when it is done.
   void read_aside(uint16_t tag);
   std::optional<uint16_t> take_aside();
   void help();
@@ -63,9 +64,10 @@ class UblkQueue : public std::enable_shared_from_this<UblkQueue> {
   std::mutex parked_mutex_;
   std::vector<Answer> parked_;
   std::mutex aside_mutex_;
-  std::array<uint16_t, kDepth> aside_{};  // tags of reads that no helping thread has taken yet, from aside_begin_ on
-  unsigned aside_begin_ = 0, aside_count_ = 0;
-  unsigned helping_ = 0;  // threads that take them, or will
+  Fifo<uint16_t> aside_{kDepth};  // tags of reads that no helping thread has taken yet
+  const size_t most_helpers_;
+  size_t helping_ = 0;  // threads that take them, or will
+  HelpingThreads::Place help_;
   std::thread thread_;
 };
 

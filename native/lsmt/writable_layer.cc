@@ -41,9 +41,10 @@ class WritableLayer::DataFile : public Blob {
   ~DataFile() override { ::close(fd_); }
   uint64_t size() const override { return file_size(fd_, path_); }
   const std::string& name() const override { return path_; }
-  bool try_read(void* buf, size_t count, uint64_t offset, Misses&) override {
-    pread_full(fd_, buf, count, offset, path_);
-    return true;
+  bool try_read(void* buf, size_t count, uint64_t offset, Misses& misses) override {
+    if (try_pread_full(fd_, buf, count, offset, path_)) return true;
+    misses.push_back(Miss::on_disk());
+    return false;
   }
   int fd() const { return fd_; }
 

@@ -1,11 +1,12 @@
-// A shared mutex for what every request reads and few change: readers on different threads do not touch the same
-// memory, so that queues do not slow each other down. A writer pays for it, by taking every shard.
+// A shared mutex for what every request reads and few change. Each queue that requests come from has a lock of its own in
+// it, so that queues do not slow each other down: their readers do not even touch the same memory. A writer pays for it,
+// by taking all of these locks.
 #pragma once
 #include <pthread.h>
 
 #include <array>
-#include <atomic>
 #include <cstddef>
+#include <utility>
 
 namespace obd {
 
@@ -13,8 +14,23 @@ namespace obd {
 // twice.
 class ShardedMutex {
  public:
-  void lock_shared() { ::pthread_rwlock_rdlock(&own().lock); }
-  void unlock_shared() { ::pthread_rwlock_unlock(&own().lock); }
+  // Of one disk, as many as any device server has.
+  static constexpr size_t kQueues = 8;
+
+  // As long as one lives, this thread reads for queue `number` of the disk that it serves.
+  class ForQueue {
+   public:
+    explicit ForQueue(size_t number) : outer_(std::exchange(shard_, number % kQueues)) {}
+    ~ForQueue() { shard_ = outer_; }
+    ForQueue(const ForQueue&) = delete;
+    ForQueue& operator=(const ForQueue&) = delete;
+
+   private:
+    const size_t outer_;
+  };
+
+  void lock_shared() { ::pthread_rwlock_rdlock(&shards_[shard_].lock); }
+  void unlock_shared() { ::pthread_rwlock_unlock(&shards_[shard_].lock); }
   void lock() {
     for (Shard& shard : shards_) ::pthread_rwlock_wrlock(&shard.lock);
   }
@@ -23,21 +39,15 @@ class ShardedMutex {
   }
 
  private:
-  // As many threads read at once without meeting: the queues of a device, and its helpers.
-  static constexpr size_t kShards = 8;
   static constexpr size_t kCacheLines = 128;  // two: processors fetch them in pairs
   struct alignas(kCacheLines) Shard {
     // Not std::shared_mutex, which makes a writer wait for as long as there are readers.
     pthread_rwlock_t lock = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
   };
+  // The last one is for those who read for no queue: reads that waited for the network, and our own.
+  static inline thread_local size_t shard_ = kQueues;
 
-  Shard& own() {
-    static std::atomic<size_t> threads{0};
-    thread_local const size_t number = threads.fetch_add(1, std::memory_order_relaxed);
-    return shards_[number % kShards];
-  }
-
-  std::array<Shard, kShards> shards_;
+  std::array<Shard, kQueues + 1> shards_;
 };
 
 }  // namespace obd

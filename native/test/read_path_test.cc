@@ -1,7 +1,11 @@
 // What a served read of local blocks costs: no memory is allocated for it once its thread has read before.
 #include <doctest/doctest.h>
 
+#include <cstring>
+
+#include "allocations.h"
 #include "blob/local_blob.h"
+#include "block_cache_support.h"
 #include "device/disk_requests.h"
 #include "device/stack_device.h"
 #include "layer_support.h"
@@ -11,21 +15,7 @@
 using namespace obd;
 using namespace obd::test;
 
-// Of the sanitizer's run-time; GCC has it without its header.
-extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(const volatile void*, size_t),
-                                                         void (*free_hook)(const volatile void*));
-
 namespace {
-
-thread_local size_t allocations = 0;  // of this thread, since the hook is there
-
-void count_allocation(const volatile void*, size_t) { ++allocations; }
-
-size_t allocations_so_far() {
-  static const int hooked = __sanitizer_install_malloc_and_free_hooks(count_allocation, [](const volatile void*) {});
-  REQUIRE(hooked != 0);
-  return allocations;
-}
 
 constexpr uint64_t kDisk = 2 << 20;
 constexpr const char* kUuid = "11111111-2222-4333-8444-5555555555aa";
@@ -44,6 +34,33 @@ std::shared_ptr<Layer> sealed_layer(const TempDir& dir, const std::string& name,
   return SealedLayer::open(std::make_shared<LocalBlob>(dir.file(name)));
 }
 
+struct Ignored {
+  void operator()(const void*, int) const {}
+};
+
+// Whether all of the disk is in memory, read in pieces of `size` bytes.
+bool read_all(DiskRequests& requests, std::string& buffer, size_t size) {
+  for (uint64_t at = 0; at < requests.disk().size(); at += buffer.size()) {
+    if (requests.read(buffer.data(), size, at, Ignored()) != 0) return false;
+  }
+  return true;
+}
+
+void check_reads_allocate_nothing(DiskRequests& requests) {
+  std::string buffer(128 << 10, 'x');
+  const auto read_sizes = [&] {
+    bool read = true;
+    for (const size_t size : {size_t{512}, size_t{4096}, buffer.size()}) read &= read_all(requests, buffer, size);
+    return read;
+  };
+  REQUIRE(read_sizes());
+  const size_t before = allocations_so_far();
+  CHECK(read_sizes());
+  CHECK(allocations_so_far() == before);
+  const std::unique_ptr<char[]> one(new char[100]);
+  CHECK(allocations_so_far() > before);  // the count works
+}
+
 }  // namespace
 
 TEST_CASE("reads of local blocks allocate nothing") {
@@ -54,22 +71,60 @@ TEST_CASE("reads of local blocks allocate nothing") {
     const auto disk = std::make_shared<StackDevice>(std::make_unique<Stack>(std::move(lowers), top));
     for (uint64_t at = 0; at < kDisk; at += 64 << 10) disk->write(std::string(4096, 'w').data(), 4096, at);
     FetchManager no_fetches([](const FetchRequest&) {});
-    WorkerThreads no_helpers(0, "");
-    DiskRequests requests(disk, no_fetches, no_helpers, [](const DeviceFault&) {});
-    std::string buffer(128 << 10, 'x');
-    const auto read_all = [&] {
-      for (const size_t size : {size_t{512}, size_t{4096}, buffer.size()}) {
-        for (uint64_t at = 0; at < kDisk; at += buffer.size()) {
-          if (requests.read(buffer.data(), size, at, [](const void*, int) {}) != 0) return false;
-        }
-      }
-      return true;
+    DiskRequests requests(disk, no_fetches, [](const DeviceFault&) {});
+    check_reads_allocate_nothing(requests);
+  }
+}
+
+TEST_CASE("reads of what the block cache has allocate nothing") {
+  TempDir dir;
+  Registry registry(sealed_layer(dir, 8));
+  Process process(registry, dir.file("cache"));
+  const auto blob = process.blob();
+  const auto disk = process.open(blob);
+  process.read_all(*disk);
+  DiskRequests requests(disk, process.fetches, [](const DeviceFault&) {});
+  check_reads_allocate_nothing(requests);
+  blob->cache().plain()->forget();
+  check_reads_allocate_nothing(requests);
+}
+
+TEST_CASE("reads that wait for the disk say so, and allocate nothing") {
+  for (const bool cached : {false, true}) {
+    CAPTURE(cached);
+    TempDir dir;
+    Registry registry(sealed_layer(dir, 8));
+    Process process(registry, dir.file("cache"));
+    std::shared_ptr<StackDevice> disk;
+    std::string file = dir.file("layer");
+    if (cached) {
+      disk = process.open(process.blob());
+      process.read_all(*disk);
+      file = blob_file(process.cache);
+    } else {
+      disk = std::make_shared<StackDevice>(std::make_unique<Stack>(open_layers({file}), nullptr));
+    }
+    DiskRequests requests(disk, process.fetches, [](const DeviceFault&) {});
+    constexpr size_t kSize = 4096;
+    constexpr uint64_t kAt = 1 << 20;
+    std::string buffer(kSize, 'x');
+    const auto read = [&] { return requests.read(buffer.data(), kSize, kAt, Ignored()); };
+    // What the data is, however it was read.
+    const auto later = [&](const void* data, int error) {
+      if (error == 0) std::memcpy(buffer.data(), data, kSize);
     };
-    REQUIRE(read_all());
+    requests.read_waiting(kSize, kAt, nullptr, later);
+    const std::string expected = buffer;
+    if (!leave_memory(file, [&] { return read() == 0; })) {
+      MESSAGE("NOT TESTED: a tmpfs has all of its files in memory");
+      return;
+    }
     const size_t before = allocations_so_far();
-    CHECK(read_all());
+    CHECK(read() == DiskRequests::kOnDisk);
+    buffer.assign(kSize, 'x');
+    requests.read_waiting(kSize, kAt, nullptr, later);
     CHECK(allocations_so_far() == before);
-    const std::unique_ptr<char[]> one(new char[100]);
-    CHECK(allocations_so_far() > before);  // the count works
+    CHECK(buffer == expected);
+    CHECK(read() == 0);
   }
 }

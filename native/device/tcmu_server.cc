@@ -49,7 +49,7 @@ TcmuServer::TcmuServer(DiskRequests requests, HelpingThreads& helpers, const std
     : requests_(std::move(requests)),
       disk_{requests_.disk().size() / scsi::kBlock, requests_.disk().writable(), serial},
       ring_(uio_path, inflight_path, anew),
-      // One is left to reads that wait for the disk, of any device.
+      // A busy disk leaves one to reads that wait for the disk, of any device.
       most_helpers_(static_cast<unsigned>(std::max<size_t>(helpers.count(), 1) - 1)),
       on_disk_(kUsualDepth),
       more_(helpers, [this] { help(); }),
@@ -97,8 +97,11 @@ unsigned TcmuServer::answer_commands(unsigned most) {
 
 void TcmuServer::get_help() {
   if (helping_ >= most_helpers_) return;
-  ++helping_;
-  more_.ask();
+  if (helping_++ < most_helpers_) {
+    more_.ask();
+  } else {
+    --helping_;  // another thread has been quicker
+  }
 }
 
 void TcmuServer::help() {

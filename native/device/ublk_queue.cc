@@ -70,7 +70,10 @@ class UblkQueue::Session {
  public:
   explicit Session(std::shared_ptr<UblkQueue> queue)
       : queue_(std::move(queue)), ring_(2 * kDepth, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG),
-        buffer_(new char[kMaxTransfer]) {}
+        buffer_(new char[kMaxTransfer]) {
+    requested_.reserve(kDepth);
+    answers_.reserve(kDepth);
+  }
 
   // Offers every tag to the kernel. Throws std::system_error when it does not want one.
   void begin() {
@@ -219,6 +222,7 @@ UblkQueue::UblkQueue(std::shared_ptr<UniqueFd> device, uint16_t number, DiskRequ
       most_helpers_(helpers.count()),
       help_(helpers, [this] { help(); }) {
   if (!wake_) throw_errno("create an eventfd");
+  parked_.reserve(kDepth);
   // The driver lays the descriptors of each queue out as if it had the greatest depth.
   const uint64_t offset = uint64_t{number} * UBLK_MAX_QUEUE_DEPTH * sizeof(ublksrv_io_desc);
   void* mapped = ::mmap(nullptr, kDescriptorBytes, PROT_READ, MAP_SHARED | MAP_POPULATE, device_->get(), static_cast<off_t>(offset));

@@ -49,7 +49,7 @@ class UblkQueue : public std::enable_shared_from_this<UblkQueue> {
   };
 
   void answer_parked(Answer answer);
-  // Leaves `answers`' room to those that come next, so that once it has grown none is allocated.
+  // Leaves `answers`' room to those that come next, so that none is allocated.
   void take_parked(std::vector<Answer>& answers);
   // Has a read carried out by a helping thread, which may wait for the disk. It takes the next one when it is done.
   void read_aside(uint16_t tag);

@@ -1,5 +1,6 @@
-// A thread's reusable buffer: reads on the data path allocate nothing once it has grown.
+// A thread's reusable buffer: reads on the data path allocate nothing once it has grown, at least to double its size.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 
@@ -10,8 +11,9 @@ class Scratch {
   // At least `count` bytes, not initialised; what was there before is gone.
   char* get(size_t count) {
     if (count > capacity_) {
-      data_.reset(new char[count]);
-      capacity_ = count;
+      const size_t larger = std::max(count, 2 * capacity_);
+      data_.reset(new char[larger]);
+      capacity_ = larger;
     }
     return data_.get();
   }

@@ -1,11 +1,5 @@
 // A layer in a registry, and the processes of a host that read it through one block cache.
 #pragma once
-#include <doctest/doctest.h>
-#include <fcntl.h>
-#include <linux/magic.h>
-#include <sys/statfs.h>
-#include <unistd.h>
-
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -18,7 +12,6 @@
 #include "device/stack_device.h"
 #include "layer_support.h"
 #include "lsmt/commit.h"
-#include "system/unique_fd.h"
 
 namespace obd::test {
 
@@ -97,19 +90,5 @@ struct Process {
 
 // The one entry of a cache.
 inline std::string blob_file(const std::string& cache) { return std::filesystem::directory_iterator(cache)->path().string(); }
-
-// Has a file leave memory until `is_in_memory` says so. False where files are never anywhere but in memory.
-inline bool leave_memory(const std::string& path, const std::function<bool()>& is_in_memory) {
-  struct statfs fs;
-  REQUIRE(::statfs(path.c_str(), &fs) == 0);
-  if (fs.f_type == TMPFS_MAGIC) return false;
-  const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
-  // Pages that are being used this moment stay.
-  for (int round = 0; round < 100 && is_in_memory(); ++round) {
-    REQUIRE(::fsync(fd.get()) == 0);
-    REQUIRE(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED) == 0);
-  }
-  return true;
-}
 
 }  // namespace obd::test

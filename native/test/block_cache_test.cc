@@ -339,11 +339,13 @@ TEST_CASE("a thread that must not wait for the disk is told so by the cache") {
     return read;
   };
   CHECK(is_read());
-  if (!leave_memory(blob_file(cache), is_read)) {
-    MESSAGE("NOT TESTED: a tmpfs has all of its files in memory");
-    return;
+  // Asking has the kernel read it, which may be quicker than the answer.
+  bool told = false;
+  for (int round = 0; round < 20 && !told; ++round) {
+    if (!leave_memory(blob_file(cache))) return;
+    told = !is_read();
   }
-  CHECK_FALSE(is_read());
+  CHECK(told);
   CHECK(process.read_all(*disk) == expected);
 }
 

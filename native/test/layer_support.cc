@@ -1,7 +1,12 @@
 #include "layer_support.h"
 
 #include <dirent.h>
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -17,6 +22,7 @@
 #include "files/sha256.h"
 #include "lsmt/sealed_layer.h"
 #include "lsmt/writable_layer.h"
+#include "system/unique_fd.h"
 
 namespace obd::test {
 
@@ -39,6 +45,31 @@ std::string read_file(const std::string& path) {
   std::ostringstream out;
   out << in.rdbuf();
   return out.str();
+}
+
+bool leave_memory(const std::string& path) {
+  struct statfs fs;
+  REQUIRE(::statfs(path.c_str(), &fs) == 0);
+  if (fs.f_type == TMPFS_MAGIC) {
+    MESSAGE("NOT TESTED: a tmpfs has all of its files in memory");
+    return false;
+  }
+  const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  const size_t size = std::filesystem::file_size(path);
+  void* const mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
+  REQUIRE(mapped != MAP_FAILED);
+  std::vector<unsigned char> pages((size + 4095) / 4096);
+  const auto is_there = [&] {
+    REQUIRE(::mincore(mapped, size, pages.data()) == 0);
+    return std::any_of(pages.begin(), pages.end(), [](unsigned char page) { return (page & 1) != 0; });
+  };
+  // Pages that are being used this moment stay.
+  for (int round = 0; round < 100 && is_there(); ++round) {
+    REQUIRE(::fsync(fd.get()) == 0);
+    REQUIRE(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED) == 0);
+  }
+  ::munmap(mapped, size);
+  return true;
 }
 
 void write_file(const std::string& path, const std::string& bytes) {

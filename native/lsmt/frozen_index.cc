@@ -4,6 +4,23 @@
 #include <utility>
 
 namespace obd {
+namespace {
+
+// For how many of a node's `n` children `holds` is true: four sums, since one would wait for itself each time.
+template <size_t n, typename F>
+size_t count_in_node(F holds) {
+  static_assert(n % 4 == 0);
+  size_t a = 0, b = 0, c = 0, d = 0;
+  for (size_t i = 0; i < n; i += 4) {
+    a += holds(i);
+    b += holds(i + 1);
+    c += holds(i + 2);
+    d += holds(i + 3);
+  }
+  return a + b + c + d;
+}
+
+}  // namespace
 
 FrozenIndex::FrozenIndex(std::vector<Segment> segments) : segments_(std::move(segments)) {
   segments_.shrink_to_fit();
@@ -29,15 +46,16 @@ size_t FrozenIndex::lower_bound(uint64_t sector) const {
   size_t node = 0;
   for (auto level = levels_.rbegin(); level != levels_.rend(); ++level) {
     const uint64_t* const offsets = level->data() + node * kFanout;
-    size_t count = 0;
-    for (size_t i = 0; i < kFanout; ++i) count += offsets[i] <= sector;
+    const size_t count = count_in_node<kFanout>([&](size_t i) { return offsets[i] <= sector; });
     node = node * kFanout + count - (count != 0);
   }
   const size_t first = node * kFanout;
   const size_t size = std::min(kFanout, segments_.size() - first);
   const Segment* const group = segments_.data() + first;
+  const auto ends_before = [&](size_t i) { return group[i].end() <= sector; };
+  if (size == kFanout) return first + count_in_node<kFanout>(ends_before);
   size_t count = 0;
-  for (size_t i = 0; i < size; ++i) count += group[i].end() <= sector;
+  for (size_t i = 0; i < size; ++i) count += ends_before(i);
   return first + count;
 }
 

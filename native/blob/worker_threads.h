@@ -19,7 +19,6 @@ class WorkerThreads {
   WorkerThreads(const WorkerThreads&) = delete;
   WorkerThreads& operator=(const WorkerThreads&) = delete;
 
-  size_t count() const { return threads_.size(); }
   // `work` must not throw.
   void run(std::function<void()> work);
   // Runs what is queued and ends the threads; work that is added later is dropped.

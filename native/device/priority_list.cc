@@ -28,7 +28,7 @@ class ListedPrefetch : public std::enable_shared_from_this<ListedPrefetch> {
     for (const ListedPath& one : paths) wanted_.push_back({one.path, 0, one.whole});
   }
 
-  // On one of these threads.
+  // On one of the threads for what nobody waits for.
   void run() {
     Misses misses;
     try {

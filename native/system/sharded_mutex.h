@@ -14,7 +14,7 @@ namespace obd {
 // twice.
 class ShardedMutex {
  public:
-  // Of one disk, as many as any device server has.
+  // The most that a device server has for one disk.
   static constexpr size_t kQueues = 8;
 
   // As long as one lives, this thread reads for queue `number` of the disk that it serves.

@@ -5,6 +5,7 @@
 
 #include "blob/local_blob.h"
 #include "gzip/gzip_file.h"
+#include "lsmt/overlay.h"
 #include "lsmt/sealed_layer.h"
 
 namespace obd::ext4 {
@@ -48,10 +49,10 @@ std::vector<Segment> stored_parts(const std::vector<Segment>& segments) {
 
 // The parts of each layer that show on the disk, in the order they have in the layer.
 std::vector<std::vector<Segment>> visible_parts(const std::vector<std::shared_ptr<Layer>>& layers) {
-  FrozenIndex merged;
-  for (size_t i = 0; i < layers.size(); i++) merged = FrozenIndex::overlay(*layers[i]->index(), i, merged);
+  std::vector<Segment> merged;
+  for (size_t i = 0; i < layers.size(); i++) merged = overlay(layers[i]->index()->segments(), i, merged);
   std::vector<std::vector<Segment>> parts(layers.size());
-  for (const Segment& s : stored_parts(merged.segments())) parts[s.source].push_back(s);
+  for (const Segment& s : stored_parts(merged)) parts[s.source].push_back(s);
   return parts;
 }
 

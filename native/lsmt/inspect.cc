@@ -30,10 +30,10 @@ LsmtReport describe(const LsmtHeader& header, const FrozenIndex& index) {
   r.virtual_size = header.virtual_size;
   r.header_flags = header.flags;
   r.segments = index.size();
-  for (const Segment& s : index.segments()) {
+  index.for_each([&](const Segment& s) {
     (s.zeroed ? r.zeroed_bytes : r.data_bytes) += s.length * kSector;
     r.zeroed += s.zeroed;
-  }
+  });
   return r;
 }
 
@@ -178,9 +178,9 @@ void inspect_turbo(const LayerFiles& files, const std::shared_ptr<Blob>& blob, u
     turbo.gzip = true;
     turbo.index_entries = gzip->index().entries().size();
   }
-  for (const Segment& s : layer->index()->segments()) {
+  layer->index()->for_each([&](const Segment& s) {
     if (!s.zeroed && s.moffset * kSector >= layer->target_begin()) turbo.target_bytes += s.length * kSector;
-  }
+  });
   report.turbo = turbo;
   step(report, [&] { check_target(*layer->target()); });
 }

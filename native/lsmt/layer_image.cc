@@ -37,11 +37,8 @@ LayerImage::LayerImage(const Layer& source, const LsmtHeader& identity, const Be
 }
 
 void LayerImage::lay_out(const FrozenIndex& index, const Below* below) {
-  for (const Segment& s : index.segments()) {
-    if (!s.zeroed) {
-      add_data(s);
-      continue;
-    }
+  index.for_each([&](const Segment& s) {
+    if (!s.zeroed) return add_data(s);
     uint64_t begin = s.begin(), end = s.end();
     if (below) {
       begin = end = 0;
@@ -51,7 +48,7 @@ void LayerImage::lay_out(const FrozenIndex& index, const Below* below) {
       });
     }
     if (begin < end) add_record(begin, end - begin, next_sector_, true);
-  }
+  });
 }
 
 void LayerImage::add_data(const Segment& s) {

@@ -3,13 +3,15 @@
 #include <utility>
 #include <vector>
 
+#include "lsmt/overlay.h"
+
 namespace obd {
 
 OverlaidLayer::OverlaidLayer(std::shared_ptr<SealedLayer> lower, const Layer& written)
     : lower_(std::move(lower)),
       virtual_size_(written.virtual_size()),
       data_(std::make_shared<JoinedBlob>(lower_->content(), written.data())) {
-  std::vector<Segment> segments = FrozenIndex::overlay(*written.index(), 1, *lower_->index()).segments();
+  std::vector<Segment> segments = overlay(written.index()->segments(), 1, lower_->index()->segments());
   uint64_t kept = 0;
   for (Segment& s : segments) {
     if (s.zeroed) {
@@ -22,7 +24,7 @@ OverlaidLayer::OverlaidLayer(std::shared_ptr<SealedLayer> lower, const Layer& wr
     s.source = 0;
   }
   dead_ = lower_->trailer().index_offset - kLsmtHeaderSize - kept;
-  index_ = std::make_shared<FrozenIndex>(std::move(segments));
+  index_ = std::make_shared<FrozenIndex>(segments);
 }
 
 }  // namespace obd

@@ -142,7 +142,7 @@ bool SealedLayer::try_load_index(Misses& misses) {
     covered = r.offset + r.length;
     segments.push_back(segment_of(r, in_target));
   }
-  index_ = std::make_shared<FrozenIndex>(std::move(segments));
+  index_ = std::make_shared<FrozenIndex>(segments);
   return true;
 }
 

@@ -6,17 +6,17 @@
 
 #include "blob/local_blob.h"
 #include "error.h"
+#include "lsmt/overlay.h"
 
 namespace obd {
 namespace {
 
 // Merges neighbours pairwise, so that a segment is copied log2(layers) times and not once per layer.
-std::shared_ptr<const FrozenIndex> merge(const std::vector<std::shared_ptr<Layer>>& layers, size_t from, size_t to) {
-  if (from == to) return std::make_shared<FrozenIndex>();
-  if (to - from == 1) return layers[from]->index();
+std::vector<Segment> merge(const std::vector<std::shared_ptr<Layer>>& layers, size_t from, size_t to) {
+  if (from == to) return {};
+  if (to - from == 1) return layers[from]->index()->segments();
   const size_t middle = from + (to - from) / 2;
-  const auto lower = merge(layers, from, middle), upper = merge(layers, middle, to);
-  return std::make_shared<FrozenIndex>(FrozenIndex::overlay(*upper, middle - from, *lower));
+  return overlay(merge(layers, middle, to), middle - from, merge(layers, from, middle));
 }
 
 }  // namespace
@@ -46,7 +46,7 @@ Stack::Stack(std::vector<std::shared_ptr<Layer>> lowers, std::shared_ptr<Writabl
   }
   if (top_ && top_->virtual_size() != 0) size_ = top_->virtual_size();
   if (size_ == 0) throw FormatError("stack", 0, "none of the layers says how large the disk is");
-  lower_index_ = merge(lowers_, 0, lowers_.size());
+  lower_index_ = lowers_.size() == 1 ? lowers_[0]->index() : std::make_shared<FrozenIndex>(merge(lowers_, 0, lowers_.size()));
   below_ = std::make_shared<Below>(lower_index_);
   if (top_) {
     written_data_.push_back(top_->data());

@@ -1,32 +1,29 @@
 #include "lsmt/frozen_index.h"
 
-#include <utility>
+#include "lsmt/count_of_16.h"
 
 namespace obd {
 
 FrozenIndex::FrozenIndex(const std::vector<Segment>& segments) : segments_(segments) {
   if (segments.empty()) return;
-  Level groups;
-  for (size_t i = 0; i < segments.size(); i += PackedSegments::kGroup) groups.push_back(segments[i].offset);
-  add_level(std::move(groups));
-  // Every 16th entry of what is below, until one node is enough.
-  while (levels_.back().size() > kFanout) {
-    Level level;
-    for (size_t i = 0; i < levels_.back().size(); i += kFanout) level.push_back(levels_.back()[i]);
-    add_level(std::move(level));
+  const size_t groups = (segments.size() + PackedSegments::kGroup - 1) / PackedSegments::kGroup;
+  bases_.reserve(groups + 16);
+  for (size_t i = 0; i < segments.size(); i += PackedSegments::kGroup) bases_.push_back(segments[i].offset);
+  const uint64_t span = bases_.back() - bases_.front();
+  while (span >> slice_bits_ >= groups) ++slice_bits_;
+  const uint64_t slices = (span >> slice_bits_) + 1;
+  slices_.reserve(slices + 1);
+  uint32_t group = 0;
+  for (uint64_t slice = 0; slice < slices; ++slice) {
+    while (group + 1 < groups && bases_[group + 1] - bases_.front() <= slice << slice_bits_) ++group;
+    slices_.push_back(group);
   }
-}
-
-void FrozenIndex::add_level(Level level) {
-  level.resize((level.size() + kFanout - 1) / kFanout * kFanout, UINT64_MAX);
-  level.shrink_to_fit();
-  levels_.push_back(std::move(level));
+  slices_.push_back(static_cast<uint32_t>(groups - 1));
+  bases_.resize(groups + 16, UINT64_MAX);
 }
 
 size_t FrozenIndex::memory() const {
-  size_t bytes = segments_.memory();
-  for (const Level& level : levels_) bytes += level.capacity() * sizeof(uint64_t);
-  return bytes;
+  return segments_.memory() + bases_.capacity() * sizeof bases_[0] + slices_.capacity() * sizeof slices_[0];
 }
 
 std::vector<Segment> FrozenIndex::segments() const {
@@ -37,15 +34,18 @@ std::vector<Segment> FrozenIndex::segments() const {
 }
 
 size_t FrozenIndex::find(uint64_t sector) const {
-  if (levels_.empty()) return 0;
-  // In each node: the last child that begins at or before `sector`. Only the leftmost ones may have none.
-  size_t node = 0;
-  for (auto level = levels_.rbegin(); level != levels_.rend(); ++level) {
-    const uint64_t* const offsets = level->data() + node * kFanout;
-    const size_t count = count_in_node([&](size_t i) { return offsets[i] <= sector; });
-    node = node * kFanout + count - (count != 0);
+  if (size() == 0) return 0;
+  if (sector < bases_.front()) return 0;
+  const uint64_t slice = std::min<uint64_t>((sector - bases_.front()) >> slice_bits_, slices_.size() - 2);
+  size_t group = slices_[slice];
+  // Where nearly everything lies in a small part of the disk, a slice has many groups.
+  for (size_t left = slices_[slice + 1] - group + 1; left > 16;) {
+    const size_t half = left / 2;
+    group += (bases_[group + half] <= sector) * half;
+    left -= half;
   }
-  return segments_.find(node, levels_[0][node], sector);
+  group += count_of_16([&](size_t i) { return bases_[group + 1 + i] <= sector; });
+  return segments_.find(group, bases_[group], sector);
 }
 
 }  // namespace obd

@@ -1,12 +1,11 @@
-// An index that does not change any more: packed groups of segments, and above them a tree of the offsets at which
-// the groups begin.
+// An index that does not change any more: packed groups of segments, the offsets at which they begin, and for slices of
+// the disk, all of one length, the groups that these begin in.
 #pragma once
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
-#include "lsmt/node.h"
 #include "lsmt/packed_segments.h"
 
 namespace obd {
@@ -43,14 +42,14 @@ class FrozenIndex {
   size_t memory() const;
 
  private:
-  using Level = std::vector<uint64_t>;
-  Segment get(size_t i) const { return segments_.get(i, levels_[0][i / PackedSegments::kGroup]); }
-  void add_level(Level level);
+  Segment get(size_t i) const { return segments_.get(i, bases_[i / PackedSegments::kGroup]); }
   // The last segment that begins at or before `sector`, or the first of all if none does.
   size_t find(uint64_t sector) const;
 
   PackedSegments segments_;
-  std::vector<Level> levels_;  // first where each group begins, then every 16th of these and so on; filled up to whole nodes
+  std::vector<uint64_t> bases_;    // where each group begins; then 16 that begin nowhere, to be counted without asking
+  unsigned slice_bits_ = 0;        // log2 of sectors; there are at most as many slices as groups
+  std::vector<uint32_t> slices_;   // the last group that begins at or before each; then the last of all
 };
 
 }  // namespace obd

@@ -4,7 +4,7 @@
 #include <array>
 #include <numeric>
 
-#include "lsmt/node.h"
+#include "lsmt/count_of_16.h"
 
 namespace obd {
 namespace {
@@ -137,8 +137,8 @@ size_t PackedSegments::find(size_t group, uint64_t base, uint64_t sector) const 
   }
   const uint64_t offset = (sector - base) >> unit_;
   size_t begun = 0;
-  for (size_t half = kGroup / 2; half >= kFanout; half /= 2) begun += (offset_in_group(first + begun + half) <= offset) * half;
-  begun += count_in_node([&](size_t i) { return offset_in_group(first + begun + i) <= offset; });
+  for (size_t half = kGroup / 2; half >= 16; half /= 2) begun += (offset_in_group(first + begun + half) <= offset) * half;
+  begun += count_of_16([&](size_t i) { return offset_in_group(first + begun + i) <= offset; });
   return first + std::min(begun, count) - 1;  // what fills the last group up may count as well
 }
 

@@ -1,4 +1,4 @@
-// Sorted segments in as few bytes as their numbers need, mostly 5 to 7 each where a Segment takes 16: an index of a
+// Sorted segments in as few bytes as their numbers need, 5 to 8 each where a Segment takes 16: an index of a
 // million fits a processor's cache, and a load from memory beyond that takes longer than all that a look-up computes.
 //
 // A segment is a word of `stride_` bytes that holds its offset in its group of kGroup, its length, its place in the

@@ -47,7 +47,7 @@ std::string read_file(const std::string& path) {
   return out.str();
 }
 
-bool leave_memory(const std::string& path) {
+bool leave_memory(const std::string& path, uint64_t from) {
   struct statfs fs;
   REQUIRE(::statfs(path.c_str(), &fs) == 0);
   if (fs.f_type == TMPFS_MAGIC) {
@@ -55,8 +55,8 @@ bool leave_memory(const std::string& path) {
     return false;
   }
   const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
-  const size_t size = std::filesystem::file_size(path);
-  void* const mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
+  const size_t size = std::filesystem::file_size(path) - from;
+  void* const mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), static_cast<off_t>(from));
   REQUIRE(mapped != MAP_FAILED);
   std::vector<unsigned char> pages((size + 4095) / 4096);
   const auto is_there = [&] {
@@ -66,7 +66,7 @@ bool leave_memory(const std::string& path) {
   // Pages that are being used this moment stay.
   for (int round = 0; round < 100 && is_there(); ++round) {
     REQUIRE(::fsync(fd.get()) == 0);
-    REQUIRE(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED) == 0);
+    REQUIRE(::posix_fadvise(fd.get(), static_cast<off_t>(from), 0, POSIX_FADV_DONTNEED) == 0);
   }
   ::munmap(mapped, size);
   return true;

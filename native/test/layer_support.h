@@ -34,8 +34,9 @@ class TempDir {
 
 std::string golden(const std::string& name);  // path of a file in testdata/golden
 std::string read_file(const std::string& path);
-// Has a file leave memory, as far as nobody uses it. False where files are never anywhere else, which is told.
-bool leave_memory(const std::string& path);
+// Has a file leave memory from byte `from` on, a multiple of 4 KiB, as far as nobody uses it. False where files are never
+// anywhere else, which is told.
+bool leave_memory(const std::string& path, uint64_t from = 0);
 void write_file(const std::string& path, const std::string& bytes);
 std::string unzstd(const std::string& path);
 std::string sha256(const std::string& bytes);       // hex

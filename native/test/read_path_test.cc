@@ -2,15 +2,18 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <filesystem>
 
 #include "allocations.h"
 #include "blob/local_blob.h"
+#include "blob/tar_entry.h"
 #include "block_cache_support.h"
 #include "device/disk_requests.h"
 #include "device/stack_device.h"
 #include "layer_support.h"
 #include "lsmt/commit.h"
 #include "lsmt/sealed_layer.h"
+#include "zfile/zfile.h"
 
 using namespace obd;
 using namespace obd::test;
@@ -132,5 +135,35 @@ TEST_CASE("reads that wait for the disk say so, and allocate nothing") {
     CHECK(read_from_disk() == 0);
     CHECK(buffer == expected);
     CHECK(read() == 0);
+  }
+}
+
+TEST_CASE("what is decompressed on the disk only, but compressed in memory, is not waited for") {
+  TempDir dir;
+  Registry registry(sealed_layer(dir, 8));
+  Process process(registry, dir.file("cache"));
+  const auto blob = process.blob();
+  const auto disk = process.open(blob);
+  process.read_all(*disk);
+  DiskRequests requests(disk, process.fetches, [](const DeviceFault&) {});
+  constexpr size_t kSize = 4096;
+  std::string buffer(kSize, 'x');
+  const auto read = [&](uint64_t at) {
+    const int result = requests.read(buffer.data(), kSize, at, Ignored());
+    return result == 0 ? buffer : "result " + std::to_string(result);
+  };
+  std::shared_ptr<ZFile> zfile;
+  Misses none;
+  std::shared_ptr<Blob> payload;
+  REQUIRE(try_unwrap_tar(std::make_shared<LocalBlob>(dir.file("layer")), payload, none));
+  REQUIRE(ZFile::try_open(payload, zfile, none));
+  // The decompressed bytes are the last that the file has.
+  const std::string file = blob_file(process.cache);
+  const uint64_t plain = (std::filesystem::file_size(file) - zfile->size()) / 4096 * 4096;
+  for (uint64_t at = 0; at < 8 << 20; at += 64 << 10) {
+    const std::string expected = read(at);
+    REQUIRE(expected.size() == kSize);
+    if (!leave_memory(file, plain)) return;
+    REQUIRE(read(at) == expected);
   }
 }

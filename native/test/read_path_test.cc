@@ -41,6 +41,19 @@ struct Ignored {
   void operator()(const void*, int) const {}
 };
 
+// A disk of one remote layer that the block cache has all of, decompressed as well.
+struct CachedDisk {
+  CachedDisk() { process.read_all(*disk); }
+  std::string cache_file() const { return blob_file(process.cache); }
+
+  TempDir dir;
+  Registry registry{sealed_layer(dir, 8)};
+  Process process{registry, dir.file("cache")};
+  const std::shared_ptr<RemoteBlob> blob = process.blob();
+  const std::shared_ptr<StackDevice> disk = process.open(blob);
+  DiskRequests requests{disk, process.fetches, [](const DeviceFault&) {}};
+};
+
 // Whether all of the disk is in memory, read in pieces of `size` bytes.
 bool read_all(DiskRequests& requests, std::string& buffer, size_t size) {
   for (uint64_t at = 0; at < requests.disk().size(); at += buffer.size()) {
@@ -80,16 +93,10 @@ TEST_CASE("reads of local blocks allocate nothing") {
 }
 
 TEST_CASE("reads of what the block cache has allocate nothing") {
-  TempDir dir;
-  Registry registry(sealed_layer(dir, 8));
-  Process process(registry, dir.file("cache"));
-  const auto blob = process.blob();
-  const auto disk = process.open(blob);
-  process.read_all(*disk);
-  DiskRequests requests(disk, process.fetches, [](const DeviceFault&) {});
-  check_reads_allocate_nothing(requests);
-  blob->cache().plain()->forget();
-  check_reads_allocate_nothing(requests);
+  CachedDisk cached;
+  check_reads_allocate_nothing(cached.requests);
+  cached.blob->cache().plain()->forget();
+  check_reads_allocate_nothing(cached.requests);
 }
 
 TEST_CASE("reads that wait for the disk say so, and allocate nothing") {
@@ -139,26 +146,20 @@ TEST_CASE("reads that wait for the disk say so, and allocate nothing") {
 }
 
 TEST_CASE("what is decompressed on the disk only, but compressed in memory, is not waited for") {
-  TempDir dir;
-  Registry registry(sealed_layer(dir, 8));
-  Process process(registry, dir.file("cache"));
-  const auto blob = process.blob();
-  const auto disk = process.open(blob);
-  process.read_all(*disk);
-  DiskRequests requests(disk, process.fetches, [](const DeviceFault&) {});
+  CachedDisk cached;
   constexpr size_t kSize = 4096;
   std::string buffer(kSize, 'x');
   const auto read = [&](uint64_t at) {
-    const int result = requests.read(buffer.data(), kSize, at, Ignored());
+    const int result = cached.requests.read(buffer.data(), kSize, at, Ignored());
     return result == 0 ? buffer : "result " + std::to_string(result);
   };
   std::shared_ptr<ZFile> zfile;
   Misses none;
   std::shared_ptr<Blob> payload;
-  REQUIRE(try_unwrap_tar(std::make_shared<LocalBlob>(dir.file("layer")), payload, none));
+  REQUIRE(try_unwrap_tar(std::make_shared<LocalBlob>(cached.dir.file("layer")), payload, none));
   REQUIRE(ZFile::try_open(payload, zfile, none));
   // The decompressed bytes are the last that the file has.
-  const std::string file = blob_file(process.cache);
+  const std::string file = cached.cache_file();
   const uint64_t plain = (std::filesystem::file_size(file) - zfile->size()) / 4096 * 4096;
   for (uint64_t at = 0; at < 8 << 20; at += 64 << 10) {
     const std::string expected = read(at);

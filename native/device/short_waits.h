@@ -12,32 +12,23 @@ namespace obd {
 
 // The waits of one thread.
 class ShortWaits {
-  using Clock = std::chrono::steady_clock;
-  // About what sleeping costs at most, on a slow machine.
-  static constexpr auto kShort = std::chrono::microseconds(200);
-  // After a single request the next one comes as late as that on such a machine: the kernel's threads and the reader
-  // have to be woken first. Nobody else waits for the disk meanwhile, whom looking would take the processor from.
-  static constexpr auto kShortBetweenSingles = std::chrono::microseconds(500);
-
  public:
-  // Until `ready()` is true, or `sleep()` has returned: true, or what that returned. `after_single`: there was one
-  // request since the last wait, and nobody is at another one.
+  // Until `ready()` is true, or `sleep()` has returned: true, or what that returned.
   template <typename Ready, typename Sleep>
-  bool wait(bool after_single, Ready ready, Sleep sleep) {
-    const auto longest = after_single ? kShortBetweenSingles : kShort;
+  bool wait(Ready ready, Sleep sleep) {
     const Clock::time_point begin = Clock::now();
-    if (short_ && look(ready, longest)) return true;
+    if (short_ && look(ready)) return true;
     const bool result = sleep();
-    short_ = Clock::now() - begin <= longest;
+    short_ = Clock::now() - begin <= kShort;
     return result;
   }
 
-  // Looks for `longest` at most: true as soon as `ready()` is.
+  // Looks for a short time at most: true as soon as `ready()` is.
   template <typename Ready>
-  static bool look(Ready ready, std::chrono::microseconds longest = kShort) {
+  static bool look(Ready ready) {
     const Place place;
     if (!place.free()) return false;
-    const Clock::time_point until = Clock::now() + longest;
+    const Clock::time_point until = Clock::now() + kShort;
     for (unsigned round = 1; !ready(); ++round) {
       if (round % kLooksPerYield != 0) continue;
       if (Clock::now() > until) return false;
@@ -47,6 +38,9 @@ class ShortWaits {
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+  // About what sleeping costs at most, on a slow machine.
+  static constexpr auto kShort = std::chrono::microseconds(200);
   static constexpr unsigned kLooksPerYield = 16;
 
   // Half of the processors are left to those who do something; a machine with one has none to spare.

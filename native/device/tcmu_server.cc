@@ -73,17 +73,16 @@ void TcmuServer::join() {
 void TcmuServer::serve() {
   const ShardedMutex::ForQueue reads(kQueue);
   for (TcmuCommand* command : ring_.taken_before()) handle(*command);
-  unsigned answered;
   do {
-    answered = answer_commands(UINT_MAX);
-  } while (wait(answered == 1 && helping_ == 0));
+    answer_commands(UINT_MAX);
+  } while (wait());
   // Here, since one of those who help may be the last to have this.
   more_.close();
   waiting_.close();
 }
 
-bool TcmuServer::wait(bool after_single) {
-  return waits_.wait(after_single, [this] { return ring_.has_more(); }, [this] { return ring_.wait(); });
+bool TcmuServer::wait() {
+  return waits_.wait([this] { return ring_.has_more(); }, [this] { return ring_.wait(); });
 }
 
 unsigned TcmuServer::answer_commands(unsigned most) {

@@ -39,7 +39,7 @@ class TcmuServer : public std::enable_shared_from_this<TcmuServer> {
   };
 
   void serve();
-  bool wait(bool after_single);
+  bool wait();
   // Answers what is in the ring, up to `most` commands. Returns how many it were.
   unsigned answer_commands(unsigned most);
   void get_help();

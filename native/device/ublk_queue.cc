@@ -95,10 +95,9 @@ class UblkQueue::Session {
         handle(requested_[requested_begin_++]);
         if (ring_.prepared() >= kSubmitEvery) ring_.submit(0);
       }
-      const bool is_single = requested_.size() == 1 && with_others_ == 0;
       requested_.clear();
       requested_begin_ = 0;
-      wait(is_single);
+      wait();
       ring_.for_each_completion([this](uint64_t user_data, int result) {
         if (user_data == kWake) {
           queue_->take_parked(answers_);
@@ -131,7 +130,7 @@ class UblkQueue::Session {
   }
 
   // Submits what is prepared, and waits until there are completions.
-  void wait(bool after_single) {
+  void wait() {
     const auto ready = [this] {
       if (ring_.prepared() > 0) ring_.submit(0);
       return ring_.has_more();
@@ -140,7 +139,7 @@ class UblkQueue::Session {
       ring_.submit(1);
       return false;
     };
-    if (waits_.wait(after_single, ready, sleep)) ring_.submit(0);
+    if (waits_.wait(ready, sleep)) ring_.submit(0);
   }
 
   void commit(Answer answer) { command(answer_command(), answer); }

@@ -52,10 +52,10 @@ export function umount(target: string, options: { readonly detach?: boolean } = 
 	return addon().umount(target, options.detach ?? false);
 }
 
-/** umount2(2) of what may be unmounted already, or gone. */
-export async function umountIfMounted(target: string): Promise<void> {
+/** `umount` of what may be unmounted already, or gone. */
+export async function umountIfMounted(target: string, options: { readonly detach?: boolean } = {}): Promise<void> {
 	try {
-		await umount(target);
+		await umount(target, options);
 	} catch (error) {
 		if (!(error instanceof Error && 'code' in error && (error.code === 'EINVAL' || error.code === 'ENOENT'))) throw error;
 	}

@@ -1,11 +1,12 @@
 // The runc program: one container from start to end.
-import { access, readdir, readFile } from 'node:fs/promises';
+import { access, readdir, readFile, rm } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import path from 'node:path';
 import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WriteStream } from 'node:tty';
 import { setWindowSize, spawnProcess, type ProcessExit, type ProcessInput, type RunningProcess } from '../native/runtime.js';
+import { umountIfMounted } from '../native/system.js';
 import type { ContainerProcess } from './container-spec.js';
 
 export interface RuncOptions {
@@ -82,6 +83,27 @@ function inputStream({ input }: RunningProcess, kind: ProcessInput | undefined):
 /** Kills a container and removes its state and cgroup. A container that does not exist is fine. */
 export async function deleteContainer(root: string, id: string): Promise<void> {
 	await spawnRunc(['--root', root, '--log', '/dev/null', 'delete', '--force', id], () => undefined).exited;
+	await removeState(path.join(root, id));
+}
+
+/**
+ * runc mounts its own program on a file in the state directory for the moment in which it starts a process
+ * (nsenter/cloned_binary.c): when it is killed then, the mount stays. It may also be about to take it away itself.
+ */
+async function removeState(directory: string): Promise<void> {
+	for (const deadline = performance.now() + patience; ; await sleep(5)) {
+		for (const name of await readdir(directory).catch(() => [])) await umountIfMounted(path.join(directory, name), { detach: true });
+		try {
+			await rm(directory, { recursive: true, force: true });
+			return;
+		} catch (error) {
+			if (!isBusy(error) || performance.now() > deadline) throw error;
+		}
+	}
+}
+
+function isBusy(error: unknown): boolean {
+	return error instanceof Error && 'code' in error && error.code === 'EBUSY';
 }
 
 /**

@@ -88,8 +88,7 @@ export class Runtime {
 				id,
 				onStart: (process) => spec.onStart?.({ ...process, exec: (other) => this.#exec(other, { bundle, id, rootfs: spec.rootfs, isEnded: () => ended }) }),
 			}).finally(() => { ended = true; });
-			// runc cleans up after itself but when it was killed or failed half-way.
-			if (exitCode !== 0) await this.#clearContainer(id, cgroupsPath);
+			await this.#clearContainer(id, cgroupsPath, exitCode);
 			await checkExit(spec, exitCode, oomKillsBefore);
 		} finally {
 			await Promise.all([
@@ -165,11 +164,11 @@ export class Runtime {
 		return { ulimits, resolvConf: resolvConfFile, hosts, cgroupNamespace, ...(seccomp && { seccomp }), capabilities, devices };
 	}
 
-	async #clearContainer(id: string, cgroupsPath: string): Promise<void> {
-		const left = await access(path.join(this.#layout.runcRoot, id)).then(() => true, () => false);
-		if (left) await deleteContainer(this.#layout.runcRoot, id);
-		if (cgroupsPath.startsWith('/')) await removeCgroup(cgroupsPath);
-		if (left) await rm(path.join(this.#layout.runcRoot, id), { recursive: true, force: true });
+	/** runc cleans up after itself, but when it was killed or failed half-way, or another one was that joined the container. */
+	async #clearContainer(id: string, cgroupsPath: string, exitCode: number): Promise<void> {
+		const isLeft = await access(path.join(this.#layout.runcRoot, id)).then(() => true, () => false);
+		if (isLeft) await deleteContainer(this.#layout.runcRoot, id);
+		if ((isLeft || exitCode !== 0) && cgroupsPath.startsWith('/')) await removeCgroup(cgroupsPath);
 	}
 
 	/** A file with this content: steps with the same hosts or resolvers share one. */

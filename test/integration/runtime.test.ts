@@ -3,8 +3,10 @@ import { spawn } from 'node:child_process';
 import { access, lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import anyTest, { type TestFn } from 'ava';
+import { mount, readMounts } from '../../src/native/system.js';
 import { ExitError, recoverContainers, Runtime, type ContainerProcess, type ContainerSpec, type RunningContainer } from '../../src/runtime/index.js';
 import { layoutOf } from '../../src/runtime/layout.js';
 import { makeBusyboxRootfs } from './busybox-rootfs.js';
@@ -114,9 +116,10 @@ test('other processes join a container, signals reach them, and they end with it
 	const outputs: string[] = [];
 	const others: Promise<unknown>[] = [];
 	const join = (container: RunningContainer, command: string, onStart: (process: ContainerProcess) => void = () => undefined): void => {
+		const number = outputs.push('') - 1;
 		others.push(container.exec({
 			args: ['/bin/sh', '-c', command], env: ['PATH=/bin'], cwd: '/', user: 'app', security: 'sandbox', onStart,
-			onOutput: (_stream, data) => { outputs.push(Buffer.from(data).toString().trim()); },
+			onOutput: (_stream, data) => { outputs[number] += Buffer.from(data).toString(); },
 		}).then(() => 'ended', (error: unknown) => error));
 	};
 	let first: RunningContainer | undefined;
@@ -126,10 +129,10 @@ test('other processes join a container, signals reach them, and they end with it
 			join(container, 'id -u; cat /proc/1/cmdline | tr "\\0" " " | cut -c1-10');
 			join(container, 'trap "exit 9" USR1; echo listening; while :; do sleep 0.05; done', (process) => {
 				const until = setInterval(() => {
-					if (!outputs.includes('listening')) return;
+					if (outputs[1] !== 'listening\n') return;
 					clearInterval(until);
 					process.kill(10);
-					void others[1]?.then(() => { container.kill(15); });
+					void Promise.all(others.slice(0, 2)).then(() => { container.kill(15); });
 				}, 10);
 			});
 			join(container, 'sleep 1000');
@@ -139,7 +142,7 @@ test('other processes join a container, signals reach them, and they end with it
 	t.is((error as ExitError).exitCode, 7);
 	const [id, signalled, left] = await Promise.all(others);
 	t.is(id, 'ended');
-	t.true(outputs.join('\n').includes('1000\n/bin/sh -c'));
+	t.is(outputs[0], '1000\n/bin/sh -c\n');
 	t.is((signalled as ExitError).exitCode, 9);
 	t.true(left instanceof Error);
 	await t.throwsAsync(first!.exec({ args: ['/bin/true'], env: [], cwd: '/', user: '', security: 'sandbox' }), { message: /the container has ended$/ });
@@ -307,6 +310,41 @@ test('abort in every phase of a start leaves nothing', async (t) => {
 	}
 });
 
+/** What runc does for a moment when it starts a process, in the state of the instance's only container. */
+async function mountProgram(instance: string): Promise<string> {
+	const { runcRoot } = layoutOf(instance);
+	const [id = ''] = await readdir(runcRoot);
+	const program = path.join(runcRoot, id, 'runc.XXXXXX');
+	await writeFile(program, '');
+	await mount('/bin/busybox', program, '', 'bind');
+	return program;
+}
+
+async function isMountPoint(target: string): Promise<boolean> {
+	return (await readMounts()).some(({ mountPoint }) => mountPoint === target);
+}
+
+for (const [how, expected] of [['ends', undefined], ['fails', /exit code: 3$/], ['is aborted', /^stopped$/]] as const) {
+	test(`what a killed runc has mounted goes with its container, which ${how}`, async (t) => {
+		const instance = path.join(t.context.dir, 'instance');
+		const abort = new AbortController();
+		let program: Promise<string> | undefined;
+		const { error } = await run(t.context, 'echo up; until test -s /go; do sleep 0.01; done; exit $(cat /go)', {
+			signal: abort.signal,
+			onOutput: () => {
+				program = mountProgram(instance).finally(() => {
+					if (how === 'is aborted') abort.abort(new Error('stopped'));
+					else void writeFile(path.join(t.context.rootfs, 'go'), how === 'ends' ? '0' : '3');
+				});
+			},
+		});
+		if (expected) t.regex(error?.message ?? '', expected);
+		else t.is(error, undefined);
+		t.false(await isMountPoint(await program ?? ''));
+		t.deepEqual(await readdir(layoutOf(instance).runcRoot), []);
+	});
+}
+
 test('a cgroup parent of the user\'s choice comes and goes', async (t) => {
 	const parent = `obd-test-${process.pid}`;
 	const { stdout } = await run(t.context, 'cat /proc/self/cgroup', { cgroupParent: `${parent}/inner` });
@@ -348,7 +386,10 @@ test('containers of a killed builder are found and removed', async (t) => {
 	const marker = `86${process.pid}`;
 	const instance = await killedVictim(t.context, marker, 'running');
 	t.not((await processesWith(marker)).length, 0);
+	const program = await mountProgram(instance);
+	t.true(await isMountPoint(program));
 	await recoverContainers(instance);
+	t.false(await isMountPoint(program));
 	t.deepEqual(await processesWith(marker), []);
 	t.deepEqual(await cgroupsOf(instance), []);
 	t.deepEqual(await readdir(instance), []);
@@ -361,16 +402,25 @@ test('a builder killed in any phase of a start leaves nothing that recovery does
 		const marker = `84${process.pid}${delay}`;
 		const instance = await killedVictim(t.context, marker, delay);
 		await recoverContainers(instance);
-		t.deepEqual(await processesWith(marker), [], `after ${delay} ms`);
-		t.deepEqual(await processesWith(instance), [], `after ${delay} ms`);
+		t.deepEqual(await thoseThatStay(marker), [], `after ${delay} ms`);
+		t.deepEqual(await thoseThatStay(instance), [], `after ${delay} ms`);
 		t.deepEqual(await cgroupsOf(instance), [], `after ${delay} ms`);
 		t.deepEqual(await readdir(instance).catch(() => []), [], `after ${delay} ms`);
 	}
 });
 
-/** Pids of processes with this text in their command line. */
+/** Processes with this text in their command line: that and their state. */
 async function processesWith(word: string): Promise<readonly string[]> {
 	const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid);
 	const lines = await Promise.all(pids.map(async (pid) => ({ pid, line: await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '') })));
-	return lines.filter(({ line }) => line.includes(word)).map(({ pid }) => pid);
+	const found = lines.filter(({ line }) => line.includes(word));
+	return Promise.all(found.map(async ({ pid, line }) => `${line.replaceAll('\0', ' ')}\n${await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')}`));
+}
+
+/** A child of the victim that was about to become runc has the victim's command line, and ends by itself. */
+async function thoseThatStay(word: string): Promise<readonly string[]> {
+	for (const deadline = performance.now() + 5000; ; await sleep(10)) {
+		const found = await processesWith(word);
+		if (found.length === 0 || performance.now() > deadline) return found;
+	}
 }

@@ -20,7 +20,11 @@ namespace {
 // Lets an object go on a thread of its own: its destructor may wait for threads that wait for a device.
 template <typename T>
 void release_elsewhere(std::shared_ptr<T>* holder) {
-  std::thread([holder] { delete holder; }).detach();
+  try {
+    std::thread([holder] { delete holder; }).detach();
+  } catch (const std::system_error&) {
+    delete holder;
+  }
 }
 
 // Calls `fn` here and now; what it throws becomes a JavaScript exception.

@@ -28,8 +28,14 @@ inline Napi::Error to_js_error(Napi::Env env, const JobError& e) {
   return err;
 }
 
+// What std::thread throws where a limit of threads is reached.
+inline JobError no_thread(const std::system_error& e) {
+  return {std::string("cannot start a thread: ") + e.what(), e.code().value()};
+}
+
 // `work` runs off the main thread and returns a plain C++ value; `convert` runs on the main thread
-// and turns it into a JavaScript value. An exception from `work` rejects the promise.
+// and turns it into a JavaScript value. An exception from `work` rejects the promise, as does a thread that
+// cannot be started.
 template <typename Result>
 Napi::Promise run_job(Napi::Env env, std::function<Result()> work,
                       std::function<Napi::Value(Napi::Env, Result&)> convert) {
@@ -40,7 +46,7 @@ Napi::Promise run_job(Napi::Env env, std::function<Result()> work,
   auto deferred = std::make_shared<Napi::Promise::Deferred>(Napi::Promise::Deferred::New(env));
   Napi::ThreadSafeFunction tsfn = Napi::ThreadSafeFunction::New(
       env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "obd job", 0, 1);
-  std::thread([=]() mutable {
+  auto run = [=]() mutable {
     auto outcome = std::make_unique<Outcome>();
     try {
       outcome->value = std::make_unique<Result>(work());
@@ -60,7 +66,13 @@ Napi::Promise run_job(Napi::Env env, std::function<Result()> work,
       }
     });
     tsfn.Release();
-  }).detach();
+  };
+  try {
+    std::thread(std::move(run)).detach();
+  } catch (const std::system_error& e) {
+    tsfn.Release();
+    deferred->Reject(to_js_error(env, no_thread(e)).Value());
+  }
   return deferred->Promise();
 }
 

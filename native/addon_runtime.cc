@@ -82,11 +82,17 @@ Napi::Value spawn_process(const Napi::CallbackInfo& info) {
         input == "pipe" ? runtime::Input::pipe : input == "terminal" ? runtime::Input::terminal : runtime::Input::none);
     Napi::Object result = Napi::Object::New(env);
     result.Set("pid", Napi::Number::New(env, child.pid()));
-    if (input != "none") result.Set("input", Napi::Number::New(env, child.release_input()));
+    files::Fd input_end(child.release_input());
     auto exited = std::make_shared<Napi::Promise::Deferred>(Napi::Promise::Deferred::New(env));
     result.Set("exited", exited->Promise());
     auto reports = Napi::ThreadSafeFunction::New(env, info[3].As<Napi::Function>(), "obd process", kQueue, 1);
-    std::thread(watch, std::move(child), reports, exited).detach();
+    try {
+      std::thread(watch, std::move(child), reports, exited).detach();
+    } catch (const std::system_error& e) {
+      reports.Release();
+      throw to_js_error(env, no_thread(e));
+    }
+    if (input_end) result.Set("input", Napi::Number::New(env, input_end.release()));
     return result;
   } catch (const std::system_error& e) {
     throw to_js_error(env, {e.what(), e.code().value()});

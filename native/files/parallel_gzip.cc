@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <system_error>
 
 #include "files/task.h"
 
@@ -19,6 +20,8 @@ std::string little_endian(uint32_t value) {
   for (int shift = 0; shift < 32; shift += 8) out += static_cast<char>(value >> shift);
   return out;
 }
+
+}  // namespace
 
 // A raw deflate stream that is used for one block after the other.
 class Deflater {
@@ -47,12 +50,18 @@ class Deflater {
   z_stream stream_ = {};
 };
 
-}  // namespace
-
 ParallelGzip::ParallelGzip(int level, std::function<void(std::string_view)> out) : level_(level), out_(std::move(out)) {
   using namespace std::string_view_literals;
   out_("\x1f\x8b\x08\0\0\0\0\0\0\xff"sv);
-  for (size_t i = 0; i < worker_count(); i++) threads_.emplace_back([this] { work(); });
+  start_threads();
+}
+
+void ParallelGzip::start_threads() {
+  try {
+    for (size_t i = 0; i < worker_count(); i++) threads_.emplace_back([this] { work(); });
+  } catch (const std::system_error&) {
+    if (threads_.empty()) throw;  // else those that could be started do it all
+  }
 }
 
 ParallelGzip::~ParallelGzip() {
@@ -74,13 +83,21 @@ void ParallelGzip::work() {
     auto block = waiting_.front();
     waiting_.pop_front();
     lock.unlock();
-    deflater.run(block->dictionary, block->input, block->last, block->output);
-    block->crc = static_cast<uint32_t>(
-        crc32(0, reinterpret_cast<const Bytef*>(block->input.data()), static_cast<uInt>(block->input.size())));
+    try {
+      compress(deflater, *block);
+    } catch (...) {
+      block->failure = std::current_exception();
+    }
     lock.lock();
     block->done = true;
     has_output_.notify_all();
   }
+}
+
+void ParallelGzip::compress(Deflater& deflater, Block& block) {
+  deflater.run(block.dictionary, block.input, block.last, block.output);
+  block.crc = static_cast<uint32_t>(
+      crc32(0, reinterpret_cast<const Bytef*>(block.input.data()), static_cast<uInt>(block.input.size())));
 }
 
 void ParallelGzip::write(std::string_view bytes) {
@@ -124,6 +141,7 @@ void ParallelGzip::emit_first() {
   in_order_.pop_front();
   has_output_.wait(lock, [&] { return block->done; });
   lock.unlock();
+  if (block->failure) std::rethrow_exception(block->failure);
   crc_ = static_cast<uint32_t>(crc32_combine(crc_, block->crc, static_cast<z_off_t>(block->input.size())));
   size_ += block->input.size();
   out_(block->output);

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -13,6 +14,8 @@
 #include <vector>
 
 namespace obd::files {
+
+class Deflater;
 
 class ParallelGzip {
  public:
@@ -28,10 +31,13 @@ class ParallelGzip {
     std::string dictionary, input, output;
     uint32_t crc = 0;
     bool last = false, done = false;
+    std::exception_ptr failure;
   };
   void submit(bool last);
   void emit_first();
+  void start_threads();
   void work();
+  void compress(Deflater& deflater, Block& block);
 
   const int level_;
   std::function<void(std::string_view)> out_;

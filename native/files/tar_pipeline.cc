@@ -37,7 +37,12 @@ class HashedSource : public ByteSource {
 TarPipeline::TarPipeline(const std::string& root, const UnpackOptions& options, std::shared_ptr<Task> task)
     : root_(root), options_(options), task_(std::move(task)), in_(kInLimit), tar_(kTarLimit) {
   decompressing_ = std::thread([this] { run_decompress(); });
-  unpacking_ = std::thread([this] { run_unpack(); });
+  try {
+    unpacking_ = std::thread([this] { run_unpack(); });
+  } catch (...) {
+    cancel();
+    throw;
+  }
 }
 
 void TarPipeline::cancel() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -32,7 +33,11 @@ void parallel_for(size_t count, const std::function<void(size_t)>& fn) {
     }
   };
   std::vector<std::thread> helpers;
-  for (size_t i = 1; i < std::min(count, worker_count()); i++) helpers.emplace_back(work);
+  try {
+    for (size_t i = 1; i < std::min(count, worker_count()); i++) helpers.emplace_back(work);
+  } catch (const std::system_error&) {
+    // those that could be started do it all
+  }
   work();
   for (auto& helper : helpers) helper.join();
   if (failure) std::rethrow_exception(failure);

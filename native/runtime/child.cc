@@ -196,18 +196,20 @@ Child Child::spawn(const std::vector<std::string>& argv, const std::vector<std::
     throw_errno(program, plan.error);
   }
   Child child;
-  child.pid_ = pid;
+  child.pid_ = pid;  // it is killed when anything fails from here on
   child.input_ = std::move(streams.input);
   child.stdout_ = std::move(streams.out);
   child.stderr_ = std::move(streams.err);
   child.pidfd_ = files::Fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  if (!child.pidfd_) {
-    const int pidfd_error = errno;
-    kill(pid, SIGKILL);
-    reap(pid);
-    throw_errno("pidfd_open", pidfd_error);
-  }
+  if (!child.pidfd_) throw_errno("pidfd_open");
   return child;
+}
+
+Child::~Child() {
+  if (pid_ < 0) return;
+  kill(pid_, SIGKILL);
+  while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
 }
 
 ExitStatus Child::wait(const std::function<void(int, const uint8_t*, size_t)>& on_output) {
@@ -239,7 +241,7 @@ ExitStatus Child::wait(const std::function<void(int, const uint8_t*, size_t)>& o
   }
   while (stderr_ && pump(stderr_, 2)) {
   }
-  return reap(pid_);
+  return reap(std::exchange(pid_, -1));
 }
 
 }  // namespace obd::runtime

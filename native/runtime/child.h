@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "files/fd.h"
@@ -26,6 +27,15 @@ enum class Input { none, pipe, terminal };
 
 class Child {
  public:
+  // A child that was not waited for is killed.
+  ~Child();
+  Child(Child&& other) noexcept
+      : pid_(std::exchange(other.pid_, -1)),
+        pidfd_(std::move(other.pidfd_)),
+        input_(std::move(other.input_)),
+        stdout_(std::move(other.stdout_)),
+        stderr_(std::move(other.stderr_)) {}
+  Child& operator=(Child&&) = delete;
   // Starts argv[0] (looked up in the PATH of `env`) in a session of its own, with default signal handling
   // and no inherited descriptor but its standard ones. It gets SIGKILL when the calling thread ends, so call
   // this from a thread that lives as long as the program. Throws std::system_error.

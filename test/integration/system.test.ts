@@ -1,9 +1,10 @@
 // The system calls behind src/native/system.ts. Needs root.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import anyTest, { type TestFn } from 'ava';
 import { clearLoopDevice, freeze, listLoopDevices, makePrivate, mount, parseMountInfo, processStartTime, readMounts, syncfs, thaw, tryLockFile, umount } from '../../src/native/system.js';
@@ -32,6 +33,27 @@ test('mountinfo is read with its escapes and optional fields', (t) => {
 		{ device: '7:3', root: '/', mountPoint: '/a b\\c\td', type: 'ext4', source: '/dev/loop 3' },
 		{ device: '0:5', root: '/', mountPoint: '/none', type: 'tmpfs', source: 'none' },
 	]);
+});
+
+/** A new cgroup that can limit the number of threads: cgroup v1, or v2 with that controller. */
+async function pidsCgroup(name: string): Promise<string> {
+	const v1 = (await readMounts()).find(({ mountPoint, type }) => type === 'cgroup' && path.basename(mountPoint) === 'pids');
+	const parent = v1?.mountPoint ?? '/sys/fs/cgroup';
+	if (!v1) await writeFile(path.join(parent, 'cgroup.subtree_control'), '+pids');
+	await mkdir(path.join(parent, name));
+	return path.join(parent, name);
+}
+
+test('where no thread can be started, calls fail with the reason, and the process lives', async (t) => {
+	const cgroup = await pidsCgroup(`obd-threads-${process.pid}`);
+	t.teardown(() => rmdir(cgroup));
+	const { stdout } = await run(process.execPath, [fileURLToPath(new URL('system-no-threads.js', import.meta.url)), cgroup]);
+	t.deepEqual(JSON.parse(stdout), {
+		job: 'EAGAIN: cannot start a thread: Resource temporarily unavailable',
+		child: 'EAGAIN: cannot start a thread: Resource temporarily unavailable',
+		left: '',
+		after: 'done',
+	});
 });
 
 test('mount options are flags or go to the file system; what is busy is said or detached', async (t) => {

@@ -1,6 +1,7 @@
 // gRPC's client over any duplex stream: the other end of a tunnel, a container's standard input and output.
-import http2, { constants, type ClientHttp2Session, type ClientHttp2Stream, type IncomingHttpHeaders } from 'node:http2';
+import http2, { type ClientHttp2Session, type ClientHttp2Stream, type IncomingHttpHeaders } from 'node:http2';
 import type { Duplex } from 'node:stream';
+import { destroySession, resetAsCanceled } from '../http2/index.js';
 import { MessageReader, onlyMessage, writeMessage } from './framing.js';
 import { sessionOptions, widenWindow } from './http2.js';
 import { Metadata, toHeaders, type OutgoingMetadata } from './metadata.js';
@@ -19,6 +20,7 @@ export class RpcClient {
 	readonly #session: ClientHttp2Session;
 	readonly #closed: Promise<void>;
 	#failure: Error | undefined;
+	#isClosing = false;
 
 	/** The client owns the stream: it ends when `close` is called, and when the stream does. */
 	constructor(duplex: Duplex) {
@@ -26,7 +28,7 @@ export class RpcClient {
 		this.#session.on('error', (error: Error) => { this.#failure ??= error; });
 		this.#session.once('connect', () => { widenWindow(this.#session); });
 		this.#closed = new Promise((resolve) => { this.#session.once('close', () => { resolve(); }); });
-		duplex.once('close', () => { this.#session.destroy(); });
+		duplex.once('close', () => { this.close(); });
 	}
 
 	/** Resolves when the connection has ended. */
@@ -35,7 +37,7 @@ export class RpcClient {
 	}
 
 	get isClosed(): boolean {
-		return this.#session.destroyed || this.#session.closed;
+		return this.#isClosing || this.#session.destroyed || this.#session.closed;
 	}
 
 	/** A call with one request and one response. Throws RpcError. */
@@ -63,12 +65,14 @@ export class RpcClient {
 			...(timeout !== undefined && { 'grpc-timeout': `${Math.ceil(timeout)}m` }),
 			...toHeaders(metadata),
 		}, { endStream: false });
+		resetAsCanceled(stream);
 		return new ClientCall(stream, method, { ...(signal && { signal }), ...(timeout !== undefined && { timeout }) }, () => this.#failure);
 	}
 
 	/** Ends the connection; calls that still run fail. */
 	close(): void {
-		this.#session.destroy();
+		this.#isClosing = true;
+		destroySession(this.#session);
 	}
 }
 
@@ -135,8 +139,7 @@ export class ClientCall<Request, Response> implements AsyncIterable<Response> {
 		if (this.stream.closed || this.stream.destroyed) return;
 		this.#failure ??= error;
 		this.#responses.finish(error);
-		this.stream.close(constants.NGHTTP2_CANCEL);
-		// Flow control may hold back what `close` waits for.
+		// Not `close`: flow control may hold back what that waits for.
 		this.stream.destroy();
 	}
 

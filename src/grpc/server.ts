@@ -4,6 +4,7 @@ import { rm } from 'node:fs/promises';
 import http2, { performServerHandshake, type Http2Server, type Http2SecureServer, type IncomingHttpHeaders, type SecureServerOptions, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { destroySession } from '../http2/index.js';
 import { MessageReader, onlyMessage, writeMessage } from './framing.js';
 import { parseTimeout, serverOptions, widenWindow } from './http2.js';
 import { Metadata, toHeaders, type OutgoingMetadata } from './metadata.js';
@@ -66,7 +67,7 @@ export class RpcServer {
 	async serve(duplex: Duplex): Promise<void> {
 		const session = performServerHandshake(duplex, serverOptions());
 		this.#adopt(session);
-		duplex.once('close', () => { session.destroy(); });
+		duplex.once('close', () => { destroySession(session); });
 		if (!session.destroyed) await new Promise<void>((resolve) => { session.once('close', () => { resolve(); }); });
 	}
 
@@ -81,7 +82,7 @@ export class RpcServer {
 		const closed = this.#servers.map((server) => new Promise<void>((resolve) => { server.close(() => { resolve(); }); }));
 		const sessions = [...this.#sessions].map(closeSession);
 		const timer = setTimeout(() => {
-			for (const session of this.#sessions) session.destroy();
+			for (const session of this.#sessions) destroySession(session);
 			// A session that was being closed would wait for its peer to hang up.
 			for (const socket of this.#sockets) socket.destroy();
 		}, patience);
@@ -91,7 +92,7 @@ export class RpcServer {
 
 	#adopt(session: ServerHttp2Session): void {
 		if (this.#closing) {
-			session.destroy();
+			destroySession(session);
 			return;
 		}
 		this.#sessions.add(session);

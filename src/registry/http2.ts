@@ -3,6 +3,7 @@
 import { STATUS_CODES, type IncomingHttpHeaders } from 'node:http';
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders as Http2Headers } from 'node:http2';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
+import { destroySession, resetAsCanceled } from '../http2/index.js';
 import type { HttpRequest, HttpResponse, ResponseBody } from './transport.js';
 
 /** Bytes a stream and a connection may have on their way: the defaults allow one 64 KiB a round trip. */
@@ -47,7 +48,7 @@ export class Http2Hosts {
 	}
 
 	close(): void {
-		for (const { connection } of this.#hosts.values()) connection.then(({ session }) => session?.destroy(), () => undefined);
+		for (const { connection } of this.#hosts.values()) connection.then(({ session }) => { if (session) destroySession(session); }, () => undefined);
 		this.#hosts.clear();
 	}
 }
@@ -80,6 +81,7 @@ export function sendHttp2(session: ClientHttp2Session, request: HttpRequest, idl
 		const { url, method, signal } = request;
 		const { host: _, connection: __, ...headers } = request.headers;
 		const stream = session.request({ ...headers, ':method': method, ':path': `${url.pathname}${url.search}`, ':authority': url.host, ':scheme': 'https' }, { endStream: true });
+		resetAsCanceled(stream);
 		hold(session, stream);
 		const abort = (): void => { stream.destroy(signal?.reason as Error); };
 		signal?.addEventListener('abort', abort, { once: true });

@@ -1,4 +1,5 @@
 // Registries behind HTTP/2, and those that only look like it.
+import { execFile } from 'node:child_process';
 import http from 'node:http';
 import http2 from 'node:http2';
 import https from 'node:https';
@@ -7,6 +8,8 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TLSSocket } from 'node:tls';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import type { Document } from '../../src/image/index.js';
 import { isRegistryError, RegistryClient } from '../../src/registry/index.js';
@@ -130,4 +133,10 @@ test('a certificate that nobody has signed is refused as over HTTP/1.1', async (
 	t.teardown(() => client.close());
 	await t.throwsAsync(client.resolve(`${front.host}/a:v1`), { name: 'RegistryError', message: /self-signed certificate/ });
 	t.is(front.versions.length, 0);
+});
+
+// Node 20, and 22 and 24 before they were mended, broke their own heap then: nodejs/node#64113.
+test('requests that are given up when one of them is answered break nothing', async (t) => {
+	const { stdout } = await promisify(execFile)(process.execPath, [fileURLToPath(new URL('registry-give-up.js', import.meta.url)), '300']);
+	t.is(stdout, 'all given up\n');
 });

@@ -1,4 +1,5 @@
 // gRPC between this client and this server, over a pair of streams and over a socket.
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import http2 from 'node:http2';
 import net from 'node:net';
@@ -6,6 +7,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Duplex } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -57,6 +60,22 @@ function connect(t: ExecutionContext, handlers: { health?: Handlers<typeof Healt
 	t.teardown(() => { client.close(); });
 	return client;
 }
+
+// Node 20, and 22 and 24 before they were mended, broke their own heap then: nodejs/node#64113.
+test('clients that hang up in the middle of what comes for them break nothing', async (t) => {
+	const directory = await mkdtemp(path.join(tmpdir(), 'obd-grpc-'));
+	t.teardown(() => rm(directory, { recursive: true, force: true }));
+	const server = new RpcServer().add(HealthDefinition, { check: () => ({ status: 1 }) }).add(ContentDefinition, {
+		read: async (_request, { signal }, send) => {
+			while (!signal.aborted) await send({ offset: 0, data: Buffer.alloc(1000) });
+		},
+	});
+	const socket = path.join(directory, 'socket');
+	await server.listen({ address: { path: socket } });
+	t.teardown(() => server.close(0));
+	const { stdout } = await promisify(execFile)(process.execPath, [fileURLToPath(new URL('grpc-hang-up.js', import.meta.url)), socket, '200']);
+	t.is(stdout, 'all hung up\n');
+});
 
 test('a unary call carries metadata there and a message back', async (t) => {
 	const seen: unknown[] = [];

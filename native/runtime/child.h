@@ -36,6 +36,7 @@ class Child {
         stdout_(std::move(other.stdout_)),
         stderr_(std::move(other.stderr_)) {}
   Child& operator=(Child&&) = delete;
+
   // Starts argv[0] (looked up in the PATH of `env`) in a session of its own, with default signal handling
   // and no inherited descriptor but its standard ones. It gets SIGKILL when the calling thread ends, so call
   // this from a thread that lives as long as the program. Throws std::system_error.

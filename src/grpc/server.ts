@@ -82,7 +82,7 @@ export class RpcServer {
 		const closed = this.#servers.map((server) => new Promise<void>((resolve) => { server.close(() => { resolve(); }); }));
 		const sessions = [...this.#sessions].map(closeSession);
 		const timer = setTimeout(() => {
-			for (const session of this.#sessions) destroySession(session);
+			for (const session of this.#sessions) session.destroy(); // a timer is no part of what is received
 			// A session that was being closed would wait for its peer to hang up.
 			for (const socket of this.#sockets) socket.destroy();
 		}, patience);
